@@ -1,0 +1,118 @@
+//! Everything that can be set, with its default and its unit.
+
+use std::time::Duration;
+
+/// What may be set on a connection, for both roles: buffers, limits, times.
+///
+/// The defaults suit large transfers. A clone is cheap; one `Config` may serve many connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use wsstream::Config;
+///
+/// let config = Config::default()
+///     .read_high_water_mark(64 * 1024)
+///     .max_message_size(16 << 20)
+///     .close_timeout(Duration::from_secs(3));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) read_high_water_mark: usize,
+    pub(crate) write_high_water_mark: usize,
+    pub(crate) max_message_size: Option<u64>,
+    pub(crate) max_whole_message_size: usize,
+    pub(crate) max_frame_payload: usize,
+    pub(crate) close_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_head_size: usize,
+    pub(crate) max_headers: usize,
+    pub(crate) require_protocol: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            read_high_water_mark: 256 * 1024,
+            write_high_water_mark: 256 * 1024,
+            max_message_size: None,
+            max_whole_message_size: 64 << 20,
+            max_frame_payload: 64 * 1024,
+            close_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(30),
+            max_head_size: 16 * 1024,
+            max_headers: 100,
+            require_protocol: true,
+        }
+    }
+}
+
+impl Config {
+    /// Bytes received and not yet taken by the application at which the transport is no longer read.
+    /// Reading goes on when half of them have been taken. Default 256 KiB, at least 1.
+    pub fn read_high_water_mark(mut self, bytes: usize) -> Self {
+        self.read_high_water_mark = bytes.max(1);
+        self
+    }
+
+    /// Bytes accepted and not yet written to the transport at which sending waits. Default 256 KiB, at least 1.
+    /// One message or chunk handed over as `Bytes` may overshoot it: that memory is the caller's already.
+    pub fn write_high_water_mark(mut self, bytes: usize) -> Self {
+        self.write_high_water_mark = bytes.max(1);
+        self
+    }
+
+    /// Payload bytes above which an incoming message fails the connection with close code 1009.
+    /// Default: none, since chunks need no limit.
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    /// Payload bytes above which a message that is read whole, through `Stream`, fails the connection with close
+    /// code 1009. Default 64 MiB. Messages that are read in chunks, or collected with a limit of their own, are not
+    /// concerned.
+    pub fn max_whole_message_size(mut self, bytes: usize) -> Self {
+        self.max_whole_message_size = bytes;
+        self
+    }
+
+    /// Payload bytes of the largest frame sent; larger messages go out as several frames, so that a pong or a
+    /// Close frame never waits behind a gigabyte. Default 64 KiB, at least 125. A message of declared length
+    /// ([`Writable::start_message`](crate::Writable::start_message)) is one frame all the same.
+    pub fn max_frame_payload(mut self, bytes: usize) -> Self {
+        self.max_frame_payload = bytes.max(125);
+        self
+    }
+
+    /// How long closing may go on without a byte of progress before the transport is dropped. Default 10 s.
+    pub fn close_timeout(mut self, time: Duration) -> Self {
+        self.close_timeout = time;
+        self
+    }
+
+    /// How long the opening handshake may take in all: for a client from dialling to the response, for a server until
+    /// the request has been read, and again for writing the answer. Default 30 s.
+    pub fn handshake_timeout(mut self, time: Duration) -> Self {
+        self.handshake_timeout = time;
+        self
+    }
+
+    /// Bytes of the largest handshake head (request or response) that is read. Default 16 KiB.
+    pub fn max_head_size(mut self, bytes: usize) -> Self {
+        self.max_head_size = bytes;
+        self
+    }
+
+    /// Headers allowed in a handshake head. Default 100, at most 124.
+    pub fn max_headers(mut self, headers: usize) -> Self {
+        self.max_headers = headers;
+        self
+    }
+
+    /// Client: whether the handshake fails when subprotocols were offered and the server picked none, as the WHATWG
+    /// rules say. Default `true`; RFC 6455 alone would allow it.
+    pub fn require_protocol(mut self, require: bool) -> Self {
+        self.require_protocol = require;
+        self
+    }
+}
