@@ -1,0 +1,345 @@
+//! The task that owns the transport: it reads, writes, keeps the time, and talks to the handles over two bounded queues.
+//!
+//! It is a thin shell around [`proto::connection::Connection`](crate::proto::connection::Connection), whose driving
+//! contract it follows. This is the only place that reads the clock or spawns.
+
+pub(crate) mod inbound;
+pub(crate) mod outbound;
+mod read_buffer;
+pub(crate) mod shared;
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use futures::channel::oneshot;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Sleep,
+};
+use tokio_util::io::poll_read_buf;
+
+use self::{
+    inbound::{CHUNK_COST, Queued},
+    outbound::WriteState,
+    read_buffer::ReadBuffer,
+    shared::{Shared, mask_key},
+};
+use crate::{
+    close::CloseInfo,
+    error::ConnectionError,
+    proto::connection::{Connection, Event},
+};
+
+/// Slices of one vectored write.
+const MAX_SLICES: usize = 64;
+
+/// Rounds of reading and writing before other tasks of the thread get their turn.
+const ROUNDS: usize = 32;
+
+/// What a finished connection leaves behind.
+pub(crate) type Outcome = Result<CloseInfo, ConnectionError>;
+
+/// Starts the task. The receiver gets the outcome when the transport has been dropped.
+pub(crate) fn spawn<T>(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> oneshot::Receiver<Outcome>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (closed, receiver) = oneshot::channel();
+    let driver = Driver::new(transport, leftover, shared);
+    tokio::spawn(async move {
+        let outcome = driver.await;
+        let _ = closed.send(outcome);
+    });
+    receiver
+}
+
+struct Driver<T> {
+    transport: T,
+    shared: Arc<Shared>,
+    connection: Connection,
+    read: ReadBuffer,
+    /// Decoded, not yet queued.
+    batch: VecDeque<Queued>,
+    bytes_received: u64,
+    bytes_sent: u64,
+    /// Everything accepted has been fetched.
+    all_fetched: bool,
+    /// Something was written and not flushed.
+    unflushed: bool,
+    /// The handles know how it ended.
+    told: bool,
+    pings: VecDeque<(u64, oneshot::Sender<Duration>)>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
+        Self {
+            transport,
+            connection: Connection::new(shared.role, &shared.config),
+            shared,
+            bytes_received: leftover.len() as u64,
+            read: ReadBuffer::holding(leftover),
+            batch: VecDeque::new(),
+            bytes_sent: 0,
+            all_fetched: true,
+            unflushed: false,
+            told: false,
+            pings: VecDeque::new(),
+            sleep: None,
+        }
+    }
+
+    /// Carries over what the application did, and back how far its data has got.
+    fn hand_over(&mut self) {
+        let now = now();
+        let mut outbound = self.shared.outbound();
+        let requests = std::mem::take(&mut outbound.requests);
+        if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
+            outbound.state = WriteState::Closed;
+        }
+        self.connection.fetch(&mut outbound.outbox);
+        self.all_fetched = outbound.outbox.len() == 0;
+        let writer = outbound.report(self.connection.unwritten(), self.bytes_sent);
+        drop(outbound);
+        wake(writer);
+
+        if let Some(frame) = requests.close {
+            self.connection.close(frame, now);
+        }
+        if requests.discard {
+            self.connection.discard(now);
+        }
+        if requests.caught_up {
+            self.connection.reader_caught_up(now);
+        }
+        for ping in requests.pings {
+            self.pings.push_back((self.connection.ping(now, &mut mask_key), ping));
+        }
+        if let Some(error) = requests.fail {
+            self.connection.fail(error, now, &mut mask_key);
+        }
+        if requests.abort {
+            self.connection.abort();
+        }
+    }
+
+    /// Writes until there is nothing left or the transport takes no more. `Ready`: it made progress.
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.hand_over();
+        self.connection.fill(self.all_fetched, &mut mask_key);
+        if self.connection.is_write_idle() {
+            return self.flush(cx);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let used = self.connection.slices(&mut slices);
+        match Pin::new(&mut self.transport).poll_write_vectored(cx, &slices[..used]) {
+            Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(len)) => {
+                self.bytes_sent += len as u64;
+                self.unflushed = true;
+                self.connection.wrote(len, now());
+            }
+            Poll::Ready(Err(error)) => self.write_failed(error),
+            Poll::Pending if self.connection.is_replying() => {
+                let shared = self.shared.clone();
+                self.connection.blocked(&mut shared.outbound().outbox, now(), &mut mask_key);
+                return Poll::Pending;
+            }
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.unflushed {
+            match ready!(Pin::new(&mut self.transport).poll_flush(cx)) {
+                Ok(()) => self.unflushed = false,
+                Err(error) => self.write_failed(error),
+            }
+            return Poll::Ready(());
+        }
+        if self.connection.wants_shutdown() {
+            // Whether it succeeds makes no difference: nothing more is to be sent.
+            let _ = ready!(Pin::new(&mut self.transport).poll_shutdown(cx));
+            self.connection.shut_down();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn write_failed(&mut self, error: io::Error) {
+        self.unflushed = false;
+        self.connection.write_failed(error, self.all_fetched, now());
+    }
+
+    /// Decodes what is there, or reads more, as far as the reader and the peer keep up. `Ready`: it made progress.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.connection.wants_read() {
+            return Poll::Pending;
+        }
+        if self.read.is_decoded() {
+            ready!(self.read_transport(cx));
+        }
+        self.decode()
+    }
+
+    fn read_transport(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.is_delivering() && self.shared.inbound().pause() {
+            return Poll::Pending;
+        }
+        match ready!(poll_read_buf(Pin::new(&mut self.transport), cx, self.read.prepare())) {
+            Ok(0) => self.connection.eof(),
+            Ok(len) => {
+                self.read.filled(len);
+                self.bytes_received += len as u64;
+                self.connection.arrived(now());
+            }
+            Err(error) => self.connection.read_failed(error),
+        }
+        Poll::Ready(())
+    }
+
+    /// Decodes up to a queueful and hands it to the reader in one go.
+    fn decode(&mut self) -> Poll<()> {
+        let mut inbound = self.shared.inbound();
+        if self.connection.is_delivering() && inbound.pause() {
+            return Poll::Pending;
+        }
+        let room = inbound.room();
+        drop(inbound);
+
+        let now = now();
+        let mut cost = 0;
+        let mut closed = false;
+        loop {
+            let before = self.read.input.len();
+            let event = self.connection.receive(&mut self.read.input, now, &mut mask_key);
+            match event {
+                Some(Event::Chunk(mut chunk)) => {
+                    if self.read.copies() {
+                        chunk.data = bytes::Bytes::copy_from_slice(&chunk.data);
+                    }
+                    // Counted as it came, so that what lies between chunks and keeps the buffer alive counts too.
+                    let came = before - self.read.input.len();
+                    let queued = Queued { cost: came.max(chunk.data.len()) + CHUNK_COST, chunk };
+                    cost += queued.cost;
+                    self.batch.push_back(queued);
+                    if cost >= room {
+                        break;
+                    }
+                }
+                Some(Event::Pong(number, trip)) => {
+                    // Those before it were answered by the same pong.
+                    while let Some((_, answer)) = self.pings.pop_front_if(|(sent, _)| *sent <= number) {
+                        let _ = answer.send(trip);
+                    }
+                }
+                Some(Event::Close) => {
+                    closed = true;
+                    break;
+                }
+                None => break,
+            }
+        }
+
+        let mut inbound = self.shared.inbound();
+        let reader = inbound.push(&mut self.batch, self.bytes_received);
+        if closed && inbound.tell_when_caught_up() {
+            self.connection.wait_for_reader(now);
+        }
+        drop(inbound);
+        wake(reader);
+        Poll::Ready(())
+    }
+
+    /// Tells the handles how it ended, once that is certain.
+    fn tell(&mut self) {
+        if !self.told
+            && let Some(ending) = self.connection.ending()
+        {
+            self.told = true;
+            end(&self.shared, ending);
+            self.pings.clear();
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.connection.deadline() else {
+            self.sleep = None;
+            return Poll::Pending;
+        };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        self.connection.timed_out(now());
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let this = &mut *self;
+        this.shared.driver.register(cx.waker());
+        for _ in 0..ROUNDS {
+            let progress = [this.write(cx), this.read(cx), this.poll_deadline(cx)];
+            this.tell();
+            if this.connection.is_done()
+                && let Some(outcome) = this.connection.ending()
+            {
+                return Poll::Ready(outcome);
+            }
+            if progress.iter().all(Poll::is_pending) {
+                this.read.release();
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if !self.told {
+            end(&self.shared, Err(ConnectionError::RuntimeShutDown));
+        }
+    }
+}
+
+/// Leaves the outcome where both halves find it.
+fn end(shared: &Shared, outcome: Outcome) {
+    let state = match &outcome {
+        Ok(_) => WriteState::Closed,
+        Err(error) => WriteState::Failed(error.clone()),
+    };
+    let reader = shared.inbound().end(outcome);
+    let writer = shared.outbound().end(state);
+    wake(reader);
+    wake(writer);
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// tokio's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

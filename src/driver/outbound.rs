@@ -1,0 +1,130 @@
+//! Frames on their way from the writer to the driver, and everything else the application asks of the driver.
+
+use std::{
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures::channel::oneshot;
+
+use crate::{close::CloseFrame, config::Config, error::ConnectionError, proto::send::Outbox, role::Role, stats::Stats};
+
+/// What the application wants, until the driver has seen it.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    pub(crate) close: Option<CloseFrame>,
+    pub(crate) abort: bool,
+    pub(crate) fail: Option<ConnectionError>,
+    /// Nobody reads any more.
+    pub(crate) discard: bool,
+    /// The reader has taken everything.
+    pub(crate) caught_up: bool,
+    pub(crate) pings: Vec<oneshot::Sender<Duration>>,
+}
+
+/// Whether writes are taken.
+#[derive(Clone, Debug)]
+pub(crate) enum WriteState {
+    Open,
+    /// Closing, or closed cleanly.
+    Closed,
+    Failed(ConnectionError),
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) outbox: Outbox,
+    pub(crate) state: WriteState,
+    pub(crate) requests: Requests,
+    high_water_mark: usize,
+    /// Bytes the driver has fetched and not yet written.
+    in_flight: usize,
+    writer: Option<Waker>,
+    /// The driver has nothing to write: the next frame must wake it.
+    driver_idle: bool,
+    bytes_sent: u64,
+    buffered_max: usize,
+}
+
+impl Outbound {
+    pub(crate) fn new(role: Role, config: &Config) -> Self {
+        Self {
+            outbox: Outbox::new(role, config.max_frame_payload),
+            state: WriteState::Open,
+            requests: Requests::default(),
+            high_water_mark: config.write_high_water_mark,
+            in_flight: 0,
+            writer: None,
+            driver_idle: true,
+            bytes_sent: 0,
+            buffered_max: 0,
+        }
+    }
+
+    /// Bytes accepted and not yet written.
+    pub(crate) fn buffered(&self) -> usize {
+        self.outbox.len() + self.in_flight
+    }
+
+    pub(crate) fn high_water_mark(&self) -> usize {
+        self.high_water_mark
+    }
+
+    /// What there is to tell about this direction, added to `stats`.
+    pub(crate) fn stats(&self, stats: Stats) -> Stats {
+        Stats {
+            bytes_sent: self.bytes_sent,
+            messages_sent: self.outbox.messages(),
+            write_buffered: self.buffered(),
+            write_buffered_max: self.buffered_max,
+            ..stats
+        }
+    }
+
+    // ---- the writer's side ----
+
+    /// Takes no more, and asks for a Close frame behind what has been taken.
+    pub(crate) fn close(&mut self, frame: CloseFrame) {
+        if matches!(self.state, WriteState::Open) {
+            self.state = WriteState::Closed;
+            self.requests.close = Some(frame);
+            if let Some(writer) = self.writer.take() {
+                writer.wake();
+            }
+        }
+    }
+
+    /// Waits until at most `mark` bytes are buffered, or writing has ended.
+    pub(crate) fn poll_below(&mut self, mark: usize, cx: &mut Context<'_>) -> Poll<()> {
+        if self.buffered() < mark || !matches!(self.state, WriteState::Open) {
+            return Poll::Ready(());
+        }
+        match &mut self.writer {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// After something was put into the outbox: whether the driver must be woken for it.
+    pub(crate) fn must_wake_driver(&mut self) -> bool {
+        self.buffered_max = self.buffered_max.max(self.buffered());
+        self.outbox.len() > 0 && std::mem::take(&mut self.driver_idle)
+    }
+
+    // ---- the driver's side ----
+
+    /// Notes what the driver still holds and has written in all. A writer that waits is woken at half the mark.
+    pub(crate) fn report(&mut self, in_flight: usize, bytes_sent: u64) -> Option<Waker> {
+        self.in_flight = in_flight;
+        self.bytes_sent = bytes_sent;
+        self.driver_idle = in_flight == 0 && self.outbox.len() == 0;
+        if self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
+    }
+
+    /// Writing ends.
+    pub(crate) fn end(&mut self, state: WriteState) -> Option<Waker> {
+        self.state = state;
+        self.writer.take()
+    }
+}

@@ -1,0 +1,107 @@
+//! What the driver and the handles share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{channel::oneshot, task::AtomicWaker};
+
+use super::{
+    inbound::Inbound,
+    outbound::{Outbound, WriteState},
+};
+use crate::{
+    close::{CloseCode, CloseFrame},
+    config::Config,
+    error::ConnectionError,
+    negotiated::Negotiated,
+    role::Role,
+    stats::Stats,
+};
+
+/// One per connection, behind an `Arc`. The locks are held for a few operations at a time, one never inside the other.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) role: Role,
+    pub(crate) config: Config,
+    pub(crate) negotiated: Negotiated,
+    inbound: Mutex<Inbound>,
+    outbound: Mutex<Outbound>,
+    pub(super) driver: AtomicWaker,
+}
+
+impl Shared {
+    pub(crate) fn new(role: Role, negotiated: Negotiated, config: Config) -> Self {
+        Self {
+            role,
+            inbound: Mutex::new(Inbound::new(config.read_high_water_mark)),
+            outbound: Mutex::new(Outbound::new(role, &config)),
+            negotiated,
+            config,
+            driver: AtomicWaker::new(),
+        }
+    }
+
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound> {
+        // Nothing under the lock panics; if it did, the state would still be coherent.
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn outbound(&self) -> MutexGuard<'_, Outbound> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wake_driver(&self) {
+        self.driver.wake();
+    }
+
+    /// Asks the driver to close; the first request counts. From here on nothing more is accepted for sending.
+    pub(crate) fn request_close(&self, frame: CloseFrame) {
+        let mut outbound = self.outbound();
+        outbound.close(frame);
+        drop(outbound);
+        self.wake_driver();
+    }
+
+    pub(crate) fn request_abort(&self) {
+        self.outbound().requests.abort = true;
+        self.wake_driver();
+    }
+
+    /// Asks the driver for a ping; `answer` gets the round trip, or is dropped.
+    pub(crate) fn request_ping(&self, answer: oneshot::Sender<Duration>) {
+        let mut outbound = self.outbound();
+        if matches!(outbound.state, WriteState::Open) {
+            outbound.requests.pings.push(answer);
+        }
+        drop(outbound);
+        self.wake_driver();
+    }
+
+    /// Asks the driver to fail the connection.
+    pub(crate) fn request_fail(&self, error: ConnectionError) {
+        self.outbound().requests.fail.get_or_insert(error);
+        self.wake_driver();
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let stats = self.inbound().stats();
+        self.outbound().stats(stats)
+    }
+}
+
+/// Every half and control handle holds one of these; when the last goes, the connection is closed in the background.
+#[derive(Debug)]
+pub(crate) struct Handle(pub(crate) Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.request_close(CloseFrame::truncated(CloseCode::GOING_AWAY, ""));
+    }
+}
+
+/// A mask key from a cryptographic generator (RFC 6455, 5.3 and 10.3).
+pub(crate) fn mask_key() -> [u8; 4] {
+    rand::random()
+}

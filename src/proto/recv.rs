@@ -1,0 +1,259 @@
+//! The receiving half of RFC 6455: from bytes to chunks and control frames.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::{
+    close::{CloseCode, CloseFrame},
+    error::{ConnectionError, ProtocolError},
+    message::MessageKind,
+    role::Role,
+    wire::{
+        header::{FrameHeader, HeaderDecoder, OpCode},
+        mask::Mask,
+        utf8::Utf8Validator,
+    },
+};
+
+/// A piece of a message. Frames leave no trace in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(crate) kind: MessageKind,
+    /// The first chunk of its message.
+    pub(crate) first: bool,
+    /// The last chunk of its message.
+    pub(crate) last: bool,
+    pub(crate) data: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Chunk(Chunk),
+    Ping(Bytes),
+    Pong(Bytes),
+    Close(CloseFrame),
+}
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    role: Role,
+    max_message_size: Option<u64>,
+    header: HeaderDecoder,
+    /// The frame whose payload is arriving.
+    frame: Option<Frame>,
+    /// The message that has begun and not ended.
+    message: Option<MessageState>,
+    /// Payload of a control frame that has arrived in part.
+    control: BytesMut,
+    /// Found behind bytes that had to be delivered first.
+    deferred: Option<ConnectionError>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    opcode: OpCode,
+    fin: bool,
+    mask: Option<Mask>,
+    remaining: u64,
+}
+
+#[derive(Debug)]
+struct MessageState {
+    kind: MessageKind,
+    /// Nothing of it has been delivered.
+    first: bool,
+    size: u64,
+    text: Utf8Validator,
+}
+
+impl Receiver {
+    pub(crate) fn new(role: Role, max_message_size: Option<u64>) -> Self {
+        Self {
+            role,
+            max_message_size,
+            header: HeaderDecoder::default(),
+            frame: None,
+            message: None,
+            control: BytesMut::new(),
+            deferred: None,
+        }
+    }
+
+    /// A message has begun and its end has not come.
+    pub(crate) fn in_message(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, not copies.
+    ///
+    /// After a Close frame or an error there is nothing more to decode.
+    #[inline]
+    pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        loop {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.header.decode(input, self.role == Role::Server)? {
+                    Some(header) => self.begin(header)?,
+                    None => return Ok(None),
+                },
+            };
+            let received =
+                if frame.opcode.is_control() { self.control(frame, input)? } else { self.data(frame, input)? };
+            match received {
+                Some(received) => return Ok(Some(received)),
+                None if self.frame.is_some() && input.is_empty() => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    /// Checks a header against what came before it (5.4).
+    #[inline]
+    fn begin(&mut self, header: FrameHeader) -> Result<Frame, ConnectionError> {
+        let kind = match header.opcode {
+            OpCode::Text => Some(MessageKind::Text),
+            OpCode::Binary => Some(MessageKind::Binary),
+            OpCode::Continuation => None,
+            OpCode::Close | OpCode::Ping | OpCode::Pong => {
+                return Ok(Frame::from(header));
+            }
+        };
+        let message = match (kind, &mut self.message) {
+            (Some(kind), message @ None) => {
+                message.insert(MessageState { kind, first: true, size: 0, text: Utf8Validator::default() })
+            }
+            (None, Some(message)) => message,
+            (Some(_), Some(_)) => return Err(ProtocolError::InterleavedMessage.into()),
+            (None, None) => return Err(ProtocolError::UnexpectedContinuation.into()),
+        };
+        message.size = message.size.saturating_add(header.len);
+        match self.max_message_size {
+            Some(limit) if message.size > limit => {
+                Err(ConnectionError::MessageTooLarge { limit, knob: "max_message_size" })
+            }
+            _ => Ok(Frame::from(header)),
+        }
+    }
+
+    /// Takes payload of a data frame. `None`: there was nothing to deliver.
+    #[inline]
+    fn data(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+        let Some(message) = &mut self.message else { return Ok(None) };
+        let data = match message.kind {
+            MessageKind::Binary => frame.take(input).freeze(),
+            MessageKind::Text => match take_text(&mut frame, &mut message.text, input) {
+                (data, false) => data,
+                (data, true) if data.is_empty() => return Err(ProtocolError::InvalidText.into()),
+                (data, true) => {
+                    self.deferred = Some(ProtocolError::InvalidText.into());
+                    let first = std::mem::take(&mut message.first);
+                    return Ok(Some(Received::Chunk(Chunk { kind: MessageKind::Text, first, last: false, data })));
+                }
+            },
+        };
+
+        let last = frame.fin && frame.remaining == 0;
+        let (kind, first) = (message.kind, std::mem::take(&mut message.first));
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+        } else if last {
+            if message.text.is_partial() {
+                return Err(ProtocolError::InvalidText.into());
+            }
+            self.message = None;
+        }
+        // The first chunk may be empty: it tells the kind before there is payload. So may the last.
+        if data.is_empty() && !first && !last {
+            return Ok(None);
+        }
+        Ok(Some(Received::Chunk(Chunk { kind, first, last, data })))
+    }
+
+    fn control(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+        let payload = frame.take(input);
+        if frame.remaining > 0 {
+            self.control.extend_from_slice(&payload);
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        // A copy in any case: a few bytes must not keep a whole read buffer alive.
+        self.control.extend_from_slice(&payload);
+        let payload = std::mem::take(&mut self.control).freeze();
+        Ok(Some(match frame.opcode {
+            OpCode::Ping => Received::Ping(payload),
+            OpCode::Pong => Received::Pong(payload),
+            _ => Received::Close(parse_close(&payload)?),
+        }))
+    }
+}
+
+impl From<FrameHeader> for Frame {
+    fn from(header: FrameHeader) -> Self {
+        Self { opcode: header.opcode, fin: header.fin, mask: header.mask.map(Mask::new), remaining: header.len }
+    }
+}
+
+impl Frame {
+    /// The payload that `input` begins with, unmasked.
+    #[inline]
+    fn take(&mut self, input: &mut BytesMut) -> BytesMut {
+        let len = self.unmask(input);
+        if len == 0 {
+            return BytesMut::new(); // splitting would allocate
+        }
+        self.remaining -= len as u64;
+        input.split_to(len)
+    }
+
+    /// Unmasks this frame's payload at the front of `input`; its length.
+    #[inline]
+    fn unmask(&mut self, input: &mut BytesMut) -> usize {
+        let len = input.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        if let Some(mask) = &mut self.mask {
+            mask.apply(&mut input[..len]);
+        }
+        len
+    }
+}
+
+/// Takes text up to the last whole character of what is there, and whether what follows it is wrong.
+///
+/// A character that input ends in the middle of waits in the validator; when its last byte comes, it is a chunk of its
+/// own, so that the bulk of the text is never copied.
+fn take_text(frame: &mut Frame, text: &mut Utf8Validator, input: &mut BytesMut) -> (Bytes, bool) {
+    if text.is_partial() {
+        while frame.remaining > 0 && !input.is_empty() {
+            let mut byte = [input.get_u8()];
+            if let Some(mask) = &mut frame.mask {
+                mask.apply(&mut byte);
+            }
+            frame.remaining -= 1;
+            match text.complete(byte[0]) {
+                Ok(Some((character, len))) => return (Bytes::copy_from_slice(&character[..len]), false),
+                Ok(None) => {}
+                Err(_) => return (Bytes::new(), true),
+            }
+        }
+        return (Bytes::new(), false);
+    }
+    let len = frame.unmask(input);
+    let checked = text.check(&input[..len]);
+    let data = input.split_to(checked.valid).freeze();
+    input.advance(len - checked.valid);
+    frame.remaining -= len as u64;
+    (data, checked.bad)
+}
+
+/// The body of a Close frame (5.5.1).
+fn parse_close(payload: &[u8]) -> Result<CloseFrame, ProtocolError> {
+    let (code, reason) = match payload {
+        [] => return Ok(CloseFrame::empty()),
+        [_] => return Err(ProtocolError::CloseBodyTooShort),
+        [a, b, reason @ ..] => (u16::from_be_bytes([*a, *b]), reason),
+    };
+    let code = CloseCode::try_from(code).map_err(|_| ProtocolError::InvalidCloseCode(code))?;
+    let reason = std::str::from_utf8(reason).map_err(|_| ProtocolError::InvalidCloseReason)?;
+    Ok(CloseFrame { code, reason: reason.to_owned() })
+}

@@ -1,0 +1,287 @@
+//! The sending half of RFC 6455: from messages to frames that wait for the transport.
+//!
+//! The application fills an [`Outbox`], the driver empties it. What it holds is already in the form it will be sent in,
+//! except for large payloads, which stay the application's own `Bytes` until [`Stage`](super::stage::Stage) cuts
+//! frames from them.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    message::MessageKind,
+    role::Role,
+    wire::{
+        header::{self, FrameHeader, MAX_HEADER, OpCode},
+        mask::Mask,
+    },
+};
+
+/// Payloads up to this size are copied next to their header: cheaper than an entry of their own in a vectored write.
+const COPY_MAX: usize = 4 * 1024;
+
+/// Small frames are collected in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+
+/// Where mask keys come from: unpredictable ones in production (RFC 6455, 10.3), counted ones in tests.
+pub(crate) type MaskKeys<'a> = &'a mut dyn FnMut() -> [u8; 4];
+
+/// Something that waits to be sent.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Whole frames as they go on the wire.
+    Frames(BytesMut),
+    /// Payload that is cut into frames when it is its turn.
+    Large(Large),
+    /// The header of a frame of declared length; its payload follows as `Body`.
+    Header { header: Bytes, len: u64 },
+    /// Payload of that frame; `mask` is what it still needs.
+    Body { payload: Bytes, mask: Option<Mask> },
+}
+
+/// A payload sent by reference.
+#[derive(Debug)]
+pub(crate) struct Large {
+    /// Of the first frame; the others are continuations.
+    pub(crate) opcode: OpCode,
+    /// The message ends with this payload.
+    pub(crate) fin: bool,
+    pub(crate) payload: Bytes,
+}
+
+impl Piece {
+    /// Bytes that wait in it.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Frames(frames) => frames.len(),
+            Self::Large(large) => large.payload.len(),
+            Self::Header { header, .. } => header.len(),
+            Self::Body { payload, .. } => payload.len(),
+        }
+    }
+}
+
+/// A message that has been started and not finished.
+#[derive(Debug)]
+struct OpenMessage {
+    /// Of the next frame.
+    opcode: OpCode,
+    /// Where the header of the last frame stands in the last piece, as long as FIN can still be set there.
+    last_header: Option<usize>,
+    /// The message is one frame of declared length.
+    single: Option<SingleFrame>,
+}
+
+#[derive(Debug)]
+struct SingleFrame {
+    remaining: u64,
+    mask: Option<Mask>,
+}
+
+/// Frames that were accepted and that the driver has not fetched.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    role: Role,
+    max_frame_payload: usize,
+    pieces: VecDeque<Piece>,
+    len: usize,
+    open: Option<OpenMessage>,
+    messages: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(role: Role, max_frame_payload: usize) -> Self {
+        Self { role, max_frame_payload, pieces: VecDeque::new(), len: 0, open: None, messages: 0 }
+    }
+
+    /// Bytes that wait here.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Messages whose end has been accepted.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// A message has been started and not finished.
+    pub(crate) fn in_message(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// A whole message.
+    pub(crate) fn message(&mut self, kind: MessageKind, payload: Bytes, keys: MaskKeys<'_>) {
+        self.messages += 1;
+        self.shared(opcode(kind), true, payload, keys);
+    }
+
+    /// Begins a message, as one frame if its length is declared.
+    pub(crate) fn begin(&mut self, kind: MessageKind, length: Option<u64>, keys: MaskKeys<'_>) {
+        let opcode = opcode(kind);
+        let single = length.map(|len| {
+            let mask = self.key(keys);
+            let mut header = BytesMut::with_capacity(MAX_HEADER);
+            self.len += push_frame(&mut header, FrameHeader { fin: true, opcode, mask, len }, &[]);
+            self.pieces.push_back(Piece::Header { header: header.freeze(), len });
+            SingleFrame { remaining: len, mask: mask.map(Mask::new) }
+        });
+        self.open = Some(OpenMessage { opcode, last_header: None, single });
+    }
+
+    /// Adds a chunk to the open message, as a copy. At most `max_frame_payload` bytes.
+    pub(crate) fn chunk_copied(&mut self, data: &[u8], keys: MaskKeys<'_>) {
+        if self.is_single() {
+            let mut payload = BytesMut::with_capacity(data.len());
+            match self.advance_single(data.len()) {
+                Some(mut mask) => mask.copy(data, &mut payload),
+                None => payload.extend_from_slice(data),
+            }
+            self.push_body(payload.freeze(), None);
+        } else {
+            let opcode = self.next_opcode();
+            self.copied(opcode, false, data, keys);
+        }
+    }
+
+    /// Adds a chunk to the open message, without a copy where it is large.
+    pub(crate) fn chunk(&mut self, data: Bytes, keys: MaskKeys<'_>) {
+        if data.len() <= self.copy_max() {
+            self.chunk_copied(&data, keys);
+        } else if self.is_single() {
+            let mask = self.advance_single(data.len());
+            self.push_body(data, mask);
+        } else {
+            let opcode = self.next_opcode();
+            self.shared(opcode, false, data, keys);
+        }
+    }
+
+    /// Ends the open message. A message of declared length must be complete.
+    pub(crate) fn finish(&mut self, keys: MaskKeys<'_>) {
+        let Some(open) = self.open.take() else { return };
+        self.messages += 1;
+        if open.single.is_some() {
+            return;
+        }
+        // Where the last frame has not been fetched yet, it becomes the final one; otherwise an empty one follows.
+        match (open.last_header, self.pieces.back_mut()) {
+            (Some(at), Some(Piece::Frames(frames))) => header::set_fin(&mut frames[at..]),
+            (_, Some(Piece::Large(large))) if open.opcode == OpCode::Continuation && !large.fin => large.fin = true,
+            _ => self.copied(open.opcode, true, &[], keys),
+        }
+    }
+
+    /// Gives all that waits to the driver; `into` must be empty.
+    pub(crate) fn fetch(&mut self, into: &mut VecDeque<Piece>) -> usize {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut self.pieces, into);
+        if let Some(open) = &mut self.open {
+            open.last_header = None;
+        }
+        std::mem::take(&mut self.len)
+    }
+
+    /// Drops what waits, and the open message.
+    pub(crate) fn clear(&mut self) {
+        self.pieces = VecDeque::new();
+        self.len = 0;
+        self.open = None;
+    }
+
+    fn is_single(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.single.is_some())
+    }
+
+    /// Counts payload of the frame of declared length; the mask for it.
+    fn advance_single(&mut self, len: usize) -> Option<Mask> {
+        let single = self.open.as_mut()?.single.as_mut()?;
+        single.remaining -= len as u64;
+        let mask = single.mask;
+        if let Some(mask) = &mut single.mask {
+            mask.skip(len);
+        }
+        mask
+    }
+
+    fn push_body(&mut self, payload: Bytes, mask: Option<Mask>) {
+        self.len += payload.len();
+        self.pieces.push_back(Piece::Body { payload, mask });
+    }
+
+    fn next_opcode(&mut self) -> OpCode {
+        match &mut self.open {
+            Some(open) => std::mem::replace(&mut open.opcode, OpCode::Continuation),
+            None => OpCode::Continuation,
+        }
+    }
+
+    /// A client copies in any case, in order to mask; up to a frame at a time it does so at once.
+    fn copy_max(&self) -> usize {
+        match self.role {
+            Role::Client => self.max_frame_payload,
+            Role::Server => COPY_MAX.min(self.max_frame_payload),
+        }
+    }
+
+    fn key(&self, keys: MaskKeys<'_>) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(keys)
+    }
+
+    /// Queues payload by reference, or as a copy where that is cheaper.
+    fn shared(&mut self, opcode: OpCode, fin: bool, payload: Bytes, keys: MaskKeys<'_>) {
+        if payload.len() <= self.copy_max() {
+            return self.copied(opcode, fin, &payload, keys);
+        }
+        self.len += payload.len();
+        self.pieces.push_back(Piece::Large(Large { opcode, fin, payload }));
+        if let Some(open) = &mut self.open {
+            open.last_header = None;
+        }
+    }
+
+    /// Queues one frame with a copy of its payload.
+    fn copied(&mut self, opcode: OpCode, fin: bool, data: &[u8], keys: MaskKeys<'_>) {
+        let header = FrameHeader { fin, opcode, mask: self.key(keys), len: data.len() as u64 };
+        let tail = self.tail(MAX_HEADER + data.len());
+        let at = tail.len();
+        self.len += push_frame(tail, header, data);
+        if let Some(open) = &mut self.open {
+            open.last_header = Some(at);
+        }
+    }
+
+    /// The piece that the next small frame goes to.
+    fn tail(&mut self, additional: usize) -> &mut BytesMut {
+        let fits = match self.pieces.back() {
+            Some(Piece::Frames(frames)) => frames.len() + additional <= PIECE,
+            _ => false,
+        };
+        if !fits {
+            // After a full piece the next one will be full as well.
+            let capacity = if self.pieces.is_empty() { additional } else { additional.max(PIECE) };
+            self.pieces.push_back(Piece::Frames(BytesMut::with_capacity(capacity)));
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Frames(frames)) => frames,
+            _ => unreachable!("a piece of frames has just been pushed"),
+        }
+    }
+}
+
+/// Appends a frame; the bytes it takes.
+pub(super) fn push_frame(out: &mut BytesMut, header: FrameHeader, payload: &[u8]) -> usize {
+    let before = out.len();
+    header.encode(out);
+    match header.mask {
+        Some(key) => Mask::new(key).copy(payload, out),
+        None => out.extend_from_slice(payload),
+    }
+    out.len() - before
+}
+
+fn opcode(kind: MessageKind) -> OpCode {
+    match kind {
+        MessageKind::Text => OpCode::Text,
+        MessageKind::Binary => OpCode::Binary,
+    }
+}

@@ -1,0 +1,298 @@
+//! What goes out next: frames ready for the transport, in the order they will leave.
+//!
+//! Data is fetched from the [`Outbox`](super::send::Outbox) in batches; control frames are put in front of it, at the
+//! next frame boundary (RFC 6455, 5.4).
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Bytes, BytesMut};
+
+use super::send::{Large, MaskKeys, Outbox, Piece, push_frame};
+use crate::{
+    close::{CloseCode, CloseFrame},
+    role::Role,
+    wire::{
+        header::{FrameHeader, MAX_HEADER, OpCode},
+        mask::Mask,
+    },
+};
+
+/// Encoded bytes to have ready for one vectored write.
+const STAGE_MAX: usize = 256 * 1024;
+
+/// Control frames that may wait, in bytes; above it reading pauses, so that pings cannot pile up pongs.
+const CONTROL_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum Item {
+    /// Begins at a frame boundary: whole frames, or ends with a header whose payload follows as `Body`.
+    Frames(Bytes),
+    /// Payload of the frame begun before it.
+    Body(Bytes),
+}
+
+impl Item {
+    fn data(&self) -> &Bytes {
+        match self {
+            Self::Frames(data) | Self::Body(data) => data,
+        }
+    }
+
+    fn data_mut(&mut self) -> &mut Bytes {
+        match self {
+            Self::Frames(data) | Self::Body(data) => data,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    role: Role,
+    max_frame_payload: usize,
+    /// Fetched, not yet encoded.
+    pieces: VecDeque<Piece>,
+    pieces_len: usize,
+    /// Encoded, in the order of the wire.
+    items: VecDeque<Item>,
+    items_len: usize,
+    /// Bytes of the first item that the transport has taken.
+    written: usize,
+    /// Payload that the last staged frame, one of declared length, still misses.
+    missing: u64,
+    /// Control frames that wait for a frame boundary.
+    control: BytesMut,
+}
+
+impl Stage {
+    pub(crate) fn new(role: Role, max_frame_payload: usize) -> Self {
+        Self {
+            role,
+            max_frame_payload,
+            pieces: VecDeque::new(),
+            pieces_len: 0,
+            items: VecDeque::new(),
+            items_len: 0,
+            written: 0,
+            missing: 0,
+            control: BytesMut::new(),
+        }
+    }
+
+    /// Bytes that wait here, data and control.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces_len + self.items_len + self.control.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Too many control frames wait: nothing more should be read.
+    pub(crate) fn is_control_full(&self) -> bool {
+        self.control.len() >= CONTROL_MAX
+    }
+
+    /// The last frame staged is one of declared length, and part of its payload has not been written by the application.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.missing > 0 && self.pieces.is_empty()
+    }
+
+    /// Queues a ping or pong; it overtakes data at the next frame boundary.
+    pub(crate) fn push_control(&mut self, opcode: OpCode, payload: &[u8], keys: MaskKeys<'_>) {
+        let mask = (self.role == Role::Client).then(keys);
+        push_frame(&mut self.control, FrameHeader { fin: true, opcode, mask, len: payload.len() as u64 }, payload);
+    }
+
+    /// Appends the Close frame; everything fetched before it goes first.
+    pub(crate) fn push_close(&mut self, frame: &CloseFrame, keys: MaskKeys<'_>) {
+        let mut payload = Vec::with_capacity(2 + frame.reason.len());
+        if frame.code != CloseCode::NO_STATUS {
+            payload.extend_from_slice(&u16::from(frame.code).to_be_bytes());
+            payload.extend_from_slice(frame.reason.as_bytes());
+        }
+        self.place_control();
+        let mask = (self.role == Role::Client).then(keys);
+        let header = FrameHeader { fin: true, opcode: OpCode::Close, mask, len: payload.len() as u64 };
+        let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
+        self.items_len += push_frame(&mut out, header, &payload);
+        self.items.push_back(Item::Frames(out.freeze()));
+    }
+
+    /// Takes what the application has queued, if the last batch is through.
+    pub(crate) fn fetch(&mut self, outbox: &mut Outbox) {
+        if self.pieces.is_empty() {
+            self.pieces_len += outbox.fetch(&mut self.pieces);
+        }
+    }
+
+    /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
+    pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
+        self.place_control();
+        while self.items_len < STAGE_MAX
+            && let Some(piece) = self.pieces.pop_front()
+        {
+            let len = piece.len();
+            match piece {
+                Piece::Frames(frames) => {
+                    self.push_frames(frames.freeze());
+                    self.pieces_len -= len;
+                }
+                Piece::Header { header, len: missing } => {
+                    self.push_frames(header);
+                    self.pieces_len -= len;
+                    self.missing = missing;
+                }
+                Piece::Body { payload, mask } => {
+                    self.pieces_len -= len;
+                    self.push_body(payload, mask);
+                }
+                Piece::Large(mut large) => {
+                    self.push_large(&mut large, keys);
+                    self.pieces_len -= len - large.payload.len();
+                    if !large.payload.is_empty() {
+                        self.pieces.push_front(Piece::Large(large));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the transport should be given; the number of slices used.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = self.written;
+        for (slice, item) in slices.iter_mut().zip(&self.items) {
+            *slice = IoSlice::new(&item.data()[std::mem::take(&mut skip)..]);
+        }
+        slices.len().min(self.items.len())
+    }
+
+    /// Nothing is ready to be written.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The transport has taken `len` bytes.
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.items_len -= len;
+        self.written += len;
+        while let Some(item) = self.items.front()
+            && self.written >= item.data().len()
+        {
+            self.written -= item.data().len();
+            self.items.pop_front();
+        }
+    }
+
+    /// Drops everything behind the frame that is on the wire: data, and control frames too. What was left out, in
+    /// bytes, or `None` if that frame cannot be completed.
+    pub(crate) fn cut(&mut self) -> Option<usize> {
+        let boundary = self.next_boundary();
+        let before = self.len();
+        self.pieces = VecDeque::new();
+        self.pieces_len = 0;
+        self.control = BytesMut::new();
+        let (index, offset) = boundary?;
+        if offset > 0 {
+            self.items[index].data_mut().truncate(offset);
+            self.items.truncate(index + 1);
+        } else {
+            self.items.truncate(index);
+        }
+        self.missing = 0;
+        self.items_len = self.items.iter().map(|item| item.data().len()).sum::<usize>() - self.written;
+        Some(before - self.len())
+    }
+
+    /// Drops everything; the transport takes no more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.role, self.max_frame_payload);
+    }
+
+    /// Puts waiting control frames at the next frame boundary, if it is known yet.
+    fn place_control(&mut self) {
+        if self.control.is_empty() {
+            return;
+        }
+        let Some((mut index, offset)) = self.next_boundary() else { return };
+        if offset > 0 {
+            let rest = self.items[index].data_mut().split_off(offset);
+            index += 1;
+            self.items.insert(index, Item::Frames(rest));
+        }
+        let control = std::mem::take(&mut self.control).freeze();
+        self.items_len += control.len();
+        self.items.insert(index, Item::Frames(control));
+    }
+
+    /// The first place that is between two frames and not yet written: an item, and an offset in it.
+    fn next_boundary(&self) -> Option<(usize, usize)> {
+        let mut index = 0;
+        if let Some(Item::Frames(frames)) = self.items.front() {
+            if self.written == 0 {
+                return Some((0, 0));
+            }
+            let mut at = 0;
+            while at < self.written {
+                at = at.saturating_add(frame_len(&frames[at..], self.role));
+            }
+            if at < frames.len() {
+                return Some((0, at));
+            }
+            index = 1;
+        }
+        let next = self.items.range(index..).position(|item| matches!(item, Item::Frames(_)));
+        match next {
+            Some(distance) => Some((index + distance, 0)),
+            None => (self.missing == 0).then_some((self.items.len(), 0)),
+        }
+    }
+
+    fn push_frames(&mut self, frames: Bytes) {
+        self.items_len += frames.len();
+        self.items.push_back(Item::Frames(frames));
+    }
+
+    fn push_body(&mut self, payload: Bytes, mask: Option<Mask>) {
+        self.missing -= payload.len() as u64;
+        self.items_len += payload.len();
+        let data = match mask {
+            Some(mut mask) => {
+                let mut out = BytesMut::with_capacity(payload.len());
+                mask.copy(&payload, &mut out);
+                out.freeze()
+            }
+            None => payload,
+        };
+        self.items.push_back(Item::Body(data));
+    }
+
+    /// Stages frames of a large payload until the stage is full.
+    fn push_large(&mut self, large: &mut Large, keys: MaskKeys<'_>) {
+        while self.items_len < STAGE_MAX && !large.payload.is_empty() {
+            let payload = large.payload.split_to(large.payload.len().min(self.max_frame_payload));
+            let fin = large.fin && large.payload.is_empty();
+            let opcode = std::mem::replace(&mut large.opcode, OpCode::Continuation);
+            let len = payload.len() as u64;
+            if self.role == Role::Client {
+                let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
+                push_frame(&mut out, FrameHeader { fin, opcode, mask: Some(keys()), len }, &payload);
+                self.push_frames(out.freeze());
+            } else {
+                let mut out = BytesMut::with_capacity(MAX_HEADER);
+                push_frame(&mut out, FrameHeader { fin, opcode, mask: None, len }, &[]);
+                self.push_frames(out.freeze());
+                self.items_len += payload.len();
+                self.items.push_back(Item::Body(payload));
+            }
+        }
+    }
+}
+
+/// The bytes that our own frame at the front of `bytes` takes on the wire.
+fn frame_len(bytes: &[u8], role: Role) -> usize {
+    match FrameHeader::parse(bytes, role == Role::Client) {
+        Ok(Some((header, size))) => size.saturating_add(usize::try_from(header.len).unwrap_or(usize::MAX)),
+        // Not reached: a header is never split between items.
+        _ => usize::MAX,
+    }
+}

@@ -1,0 +1,68 @@
+//! How a connection ended, for everybody who wants to know.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt, channel::oneshot, future};
+
+use super::ReadyState;
+use crate::{
+    close::CloseInfo,
+    driver::{Outcome, outbound::WriteState, shared::Shared},
+    error::ConnectionError,
+};
+
+/// A future that resolves when the connection has ended and its transport has been dropped.
+///
+/// It needs no reader and no polling to settle, may be cloned and awaited any number of times, and does not keep the
+/// connection open: it is no handle.
+///
+/// # Errors
+/// The connection ended uncleanly: [`ConnectionError`] says why, and
+/// [`close_code`](ConnectionError::close_code) what a browser would report.
+///
+/// # Cancel safety
+/// Cancel safe: await a clone or the same one again.
+///
+/// ```no_run
+/// # async fn example(ws: wsstream::WebSocketStream) {
+/// let closed = ws.closed();
+/// tokio::spawn(async move {
+///     match closed.await {
+///         Ok(info) => println!("closed with {} {:?}", info.close_code, info.reason),
+///         Err(error) => println!("{error}"),
+///     }
+/// });
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Closed(future::Shared<oneshot::Receiver<Outcome>>);
+
+impl Closed {
+    pub(crate) fn new(receiver: oneshot::Receiver<Outcome>) -> Self {
+        Self(receiver.shared())
+    }
+
+    pub(crate) fn ready_state(&self, shared: &Shared) -> ReadyState {
+        // The driver has reported, but possibly nobody has awaited it yet: look without waiting.
+        if self.clone().now_or_never().is_some() {
+            ReadyState::Closed
+        } else if matches!(shared.outbound().state, WriteState::Open) {
+            ReadyState::Open
+        } else {
+            ReadyState::Closing
+        }
+    }
+}
+
+impl Future for Closed {
+    type Output = Result<CloseInfo, ConnectionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|outcome| outcome.unwrap_or(Err(ConnectionError::RuntimeShutDown)))
+    }
+}

@@ -1,0 +1,102 @@
+//! A handle that is neither half.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::channel::oneshot;
+
+use super::closed::Closed;
+use crate::{
+    close::{CloseCode, CloseFrame, CloseInfo},
+    driver::shared::{Handle, Shared},
+    error::{CloseError, ConnectionError},
+    stats::Stats,
+};
+
+/// How far a connection is. The handshake comes before; there is no state for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyState {
+    /// Messages go both ways.
+    Open,
+    /// `close` was called, the peer's Close frame came, or the connection failed; nothing more can be sent.
+    Closing,
+    /// It is over, and the transport has been dropped.
+    Closed,
+}
+
+/// A cheap, cloneable handle: closes, aborts, pings and watches a connection whose halves are elsewhere.
+///
+/// # Dropping
+/// A control handle keeps the connection open: it closes, with 1001 in the background, when both halves and every
+/// control handle have been dropped.
+///
+/// ```no_run
+/// # async fn example(ws: wsstream::WebSocketStream) -> Result<(), Box<dyn std::error::Error>> {
+/// let control = ws.control();
+/// println!("round trip {:?}", control.ping().await?);
+/// println!("{:?}", control.stats());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Control {
+    shared: Arc<Shared>,
+    /// Counts as long as it lives.
+    _handle: Arc<Handle>,
+    closed: Closed,
+}
+
+impl Control {
+    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, closed: Closed) -> Self {
+        Self { shared, _handle: handle, closed }
+    }
+
+    /// Closes, as [`Writable::close`](crate::Writable::close) does. A message that is being written is cut: the peer
+    /// sees that its end is missing.
+    ///
+    /// # Errors
+    /// As for [`Writable::close`](crate::Writable::close).
+    ///
+    /// # Cancel safety
+    /// Once polled, the connection is closing, whether the future is dropped or not.
+    pub async fn close(&self, close_code: CloseCode, reason: &str) -> Result<CloseInfo, CloseError> {
+        self.shared.request_close(CloseFrame::new(close_code, reason)?);
+        Ok(self.closed.clone().await?)
+    }
+
+    /// Drops the transport at once, without a closing handshake. What has been received stays readable.
+    pub fn abort(&self) {
+        self.shared.request_abort();
+    }
+
+    /// Sends a ping and waits for its pong; the time between the two. Pings overtake messages that wait to be sent, and
+    /// a peer that does not read answers late.
+    ///
+    /// # Errors
+    /// The connection ended before the pong came.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the ping goes out, its pong is ignored.
+    pub async fn ping(&self) -> Result<Duration, ConnectionError> {
+        let (answer, round_trip) = oneshot::channel();
+        self.shared.request_ping(answer);
+        match round_trip.await {
+            Ok(time) => Ok(time),
+            Err(oneshot::Canceled) => Err(self.closed.clone().await.err().unwrap_or(ConnectionError::Lost)),
+        }
+    }
+
+    /// Counters and buffer levels.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Open, closing or closed.
+    pub fn ready_state(&self) -> ReadyState {
+        self.closed.ready_state(&self.shared)
+    }
+
+    /// How the connection ended, or will end.
+    pub fn closed(&self) -> Closed {
+        self.closed.clone()
+    }
+}

@@ -1,0 +1,124 @@
+//! One incoming message as a stream of chunks.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
+
+use super::readable::Readable;
+use crate::{
+    error::{CollectError, ReadError},
+    message::{Message, MessageKind},
+};
+
+/// A message that is being read: in chunks as they arrive, even from the middle of a frame.
+///
+/// Chunk borders mean nothing; chunks are never empty, and those of a text message end at a character border. Also
+/// an `AsyncRead`, an `AsyncBufRead` and a `Stream<Item = Result<Bytes, ReadError>>`: all of them draw on the same
+/// bytes and may be mixed.
+///
+/// A message that was cut, by a Close frame or by the end of the transport, never looks finished: its chunks are
+/// followed by an error, with each of these ways to read.
+///
+/// # Dropping
+/// The rest of the message is skipped. To go on later, keep the reader.
+///
+/// ```no_run
+/// # async fn example(mut readable: wsstream::Readable) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some(mut message) = readable.next_message().await? {
+///     let mut file = tokio::fs::File::create("upload").await?;
+///     tokio::io::copy_buf(&mut message, &mut file).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MessageReader<'a> {
+    readable: &'a mut Readable,
+}
+
+impl<'a> MessageReader<'a> {
+    pub(super) fn new(readable: &'a mut Readable) -> Self {
+        Self { readable }
+    }
+
+    /// Text or binary.
+    pub fn kind(&self) -> MessageKind {
+        self.readable.kind()
+    }
+
+    /// The next chunk, `None` at the end of the message.
+    ///
+    /// A chunk is a view of a read buffer. Copy what you keep for long: a small piece may hold on to 256 KiB.
+    ///
+    /// # Errors
+    /// [`ReadError::MessageCut`] if the peer closed before the end of the message, [`ReadError::Connection`] if the
+    /// connection broke.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no chunk is lost when the future is dropped.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        std::future::poll_fn(|cx| self.readable.poll_chunk(cx)).await
+    }
+
+    /// The rest of the message in one piece, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`CollectError::TooLarge`] as soon as more than `limit` bytes have come. Then, and after
+    /// [`CollectError::Read`], everything that has come can still be read with [`chunk`](Self::chunk).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what has been collected when the future is dropped is read by the next call of any kind.
+    ///
+    /// ```no_run
+    /// # async fn example(mut readable: wsstream::Readable) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(mut message) = readable.next_message().await? {
+    ///     let request = message.collect(64 * 1024).await?;
+    ///     println!("{:?}", request.as_text());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn collect(&mut self, limit: usize) -> Result<Message, CollectError> {
+        std::future::poll_fn(|cx| self.readable.poll_collect(limit, cx)).await
+    }
+}
+
+impl Stream for MessageReader<'_> {
+    type Item = Result<Bytes, ReadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.readable.poll_chunk(cx).map(Result::transpose)
+    }
+}
+
+impl AsyncRead for MessageReader<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let available = ready!(self.readable.poll_fill(cx))?;
+        let len = available.len().min(buf.remaining());
+        buf.put_slice(&available[..len]);
+        self.readable.consume(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for MessageReader<'_> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().readable.poll_fill(cx).map_err(io::Error::from)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, len: usize) {
+        self.readable.consume(len);
+    }
+}
+
+impl Drop for MessageReader<'_> {
+    fn drop(&mut self) {
+        self.readable.leave_message();
+    }
+}

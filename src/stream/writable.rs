@@ -1,0 +1,272 @@
+//! The sending half.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures::Sink;
+
+use super::{Control, closed::Closed, message_writer::StartMessage};
+use crate::{
+    close::{CloseCode, CloseFrame, CloseInfo},
+    driver::{
+        outbound::{Outbound, WriteState},
+        shared::{Handle, Shared, mask_key},
+    },
+    error::{CloseError, ConnectionError, WriteError},
+    message::{Message, MessageKind},
+};
+
+/// The writable half of a connection.
+///
+/// Sending waits while as many bytes are buffered as [`Config::write_high_water_mark`](crate::Config) says; what has
+/// been accepted is written in the background, without anybody polling.
+///
+/// Also a `Sink<Message>`. Its `poll_flush` sees to it that everything accepted is on its way and does not wait for the
+/// transport, so that messages sent one by one still leave in batches; [`flush`](Self::flush) does wait.
+/// Its `poll_close` closes with 1000 and waits for the closing handshake.
+///
+/// # Dropping
+/// Reading goes on; when the readable and all [`Control`] handles are gone too, everything accepted is sent and the
+/// connection closes with 1001 in the background.
+///
+/// ```no_run
+/// # async fn example(mut writable: wsstream::Writable) -> Result<(), Box<dyn std::error::Error>> {
+/// use wsstream::{CloseCode, Message, MessageKind};
+///
+/// writable.send("a whole message").await?;
+///
+/// let mut message = writable.start_message(MessageKind::Binary).await?;
+/// for chunk in [vec![1; 1000], vec![2; 1000]] {
+///     message.write(chunk).await?;
+/// }
+/// message.finish().await?;
+///
+/// let info = writable.close(CloseCode::NORMAL, "done").await?;
+/// println!("the peer answered {}", info.close_code);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Writable {
+    pub(super) shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    closed: Closed,
+}
+
+impl Writable {
+    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, closed: Closed) -> Self {
+        Self { shared, handle, closed }
+    }
+
+    /// Sends a whole message, once there is room. Resolves when it has been accepted, not when it has been written.
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`] after `close` or the peer's Close frame, [`WriteError::Connection`] after an unclean end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe for the connection: when the future is dropped, the message was accepted whole or not at all.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), WriteError> {
+        let mut message = Some(message.into());
+        std::future::poll_fn(|cx| {
+            ready!(self.poll_room(cx, |outbound| {
+                if let Some(message) = message.take() {
+                    accept(outbound, message);
+                }
+            }))?;
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Begins a message that is written in chunks, once there is room.
+    ///
+    /// Its total length need not be known; declared with [`StartMessage::length`], the message is one frame.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing has been begun when the future is dropped before it resolves.
+    pub fn start_message(&mut self, kind: MessageKind) -> StartMessage<'_> {
+        StartMessage::new(self, kind)
+    }
+
+    /// Waits until fewer bytes than the high-water mark are buffered.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&mut self) -> Result<(), WriteError> {
+        std::future::poll_fn(|cx| self.poll_room(cx, |_| ())).await
+    }
+
+    /// How many bytes may still be sent without waiting: the high-water mark less what is buffered. Negative when one
+    /// large message overshot it.
+    pub fn desired_size(&self) -> isize {
+        let outbound = self.shared.outbound();
+        outbound.high_water_mark() as isize - outbound.buffered() as isize
+    }
+
+    /// Bytes accepted and not yet written to the transport, frame headers included.
+    pub fn buffered_amount(&self) -> usize {
+        self.shared.outbound().buffered()
+    }
+
+    /// Waits until everything accepted so far has been written to the transport.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), if the connection ends before.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn flush(&mut self) -> Result<(), WriteError> {
+        std::future::poll_fn(|cx| self.poll_flushed(cx)).await
+    }
+
+    /// Closes: everything accepted is sent, then a Close frame; then the peer's is awaited, while messages are still
+    /// received. The close code is 1000-1003, 1007-1014 or 3000-4999, or
+    /// [`NO_STATUS`](CloseCode::NO_STATUS) for a Close frame without a body; the reason has at most 123 bytes.
+    ///
+    /// If the connection is closing already, the code and reason given here are not sent, and this waits all the same.
+    ///
+    /// # Errors
+    /// A code or reason that may not be sent, in which case the connection goes on; or the unclean end, after
+    /// [`Config::close_timeout`](crate::Config::close_timeout) without progress at the latest.
+    ///
+    /// # Cancel safety
+    /// Once polled, the connection is closing, whether the future is dropped or not.
+    pub async fn close(&mut self, close_code: CloseCode, reason: &str) -> Result<CloseInfo, CloseError> {
+        self.shared.request_close(CloseFrame::new(close_code, reason)?);
+        Ok(self.closed.clone().await?)
+    }
+
+    /// Drops the transport at once, without a closing handshake. What has been received stays readable.
+    pub fn abort(&mut self) {
+        self.shared.request_abort();
+    }
+
+    /// How the connection ended, or will end.
+    pub fn closed(&self) -> Closed {
+        self.closed.clone()
+    }
+
+    /// A handle for closing, pings and statistics.
+    pub fn control(&self) -> Control {
+        Control::new(self.shared.clone(), self.handle.clone(), self.closed.clone())
+    }
+
+    /// Waits for room, then lets `then` use it, under the same lock.
+    pub(super) fn poll_room<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        then: impl FnOnce(&mut Outbound) -> R,
+    ) -> Poll<Result<R, WriteError>> {
+        let mut outbound = self.shared.outbound();
+        let mark = outbound.high_water_mark();
+        let room = outbound.poll_below(mark, cx);
+        let result = match (&outbound.state, room) {
+            (WriteState::Open, Poll::Ready(())) => Poll::Ready(Ok(then(&mut outbound))),
+            (WriteState::Open, Poll::Pending) => Poll::Pending,
+            (state, _) => Poll::Ready(Err(refusal(state))),
+        };
+        let wake = outbound.must_wake_driver();
+        drop(outbound);
+        if wake {
+            self.shared.wake_driver();
+        }
+        result
+    }
+
+    pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let mut outbound = self.shared.outbound();
+        ready!(outbound.poll_below(1, cx));
+        Poll::Ready(match &outbound.state {
+            WriteState::Open => Ok(()),
+            state => Err(refusal(state)),
+        })
+    }
+
+    /// Ends the message that is being written.
+    pub(super) fn finish_message(&mut self) -> Result<(), WriteError> {
+        let mut outbound = self.shared.outbound();
+        match &outbound.state {
+            WriteState::Open => outbound.outbox.finish(&mut mask_key),
+            state => return Err(refusal(state)),
+        }
+        let wake = outbound.must_wake_driver();
+        drop(outbound);
+        if wake {
+            self.shared.wake_driver();
+        }
+        Ok(())
+    }
+
+    /// Fails the connection because a message was left unfinished.
+    pub(super) fn fail_unfinished(&self) {
+        let mut outbound = self.shared.outbound();
+        // After a close, the message was cut by that.
+        if matches!(outbound.state, WriteState::Open) {
+            outbound.requests.fail.get_or_insert(ConnectionError::UnfinishedMessage);
+            outbound.state = WriteState::Closed;
+            drop(outbound);
+            self.shared.wake_driver();
+        }
+    }
+}
+
+/// Why nothing can be written.
+fn refusal(state: &WriteState) -> WriteError {
+    match state {
+        WriteState::Open | WriteState::Closed => WriteError::Closed,
+        WriteState::Failed(error) => WriteError::Connection(error.clone()),
+    }
+}
+
+fn accept(outbound: &mut Outbound, message: Message) {
+    outbound.outbox.message(message.kind(), message.into_bytes(), &mut mask_key);
+}
+
+impl Sink<Message> for Writable {
+    type Error = WriteError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.poll_room(cx, |_| ())
+    }
+
+    /// Accepts the message whether there is room or not; the driver is told at the next `poll_flush`.
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WriteError> {
+        let mut outbound = self.shared.outbound();
+        match &outbound.state {
+            WriteState::Open => {
+                accept(&mut outbound, message);
+                Ok(())
+            }
+            state => Err(refusal(state)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let mut outbound = self.shared.outbound();
+        let result = match &outbound.state {
+            WriteState::Open => Ok(()),
+            state => Err(refusal(state)),
+        };
+        let wake = outbound.must_wake_driver();
+        drop(outbound);
+        if wake {
+            self.shared.wake_driver();
+        }
+        Poll::Ready(result)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.shared.request_close(CloseFrame::truncated(CloseCode::NORMAL, ""));
+        let info = ready!(Pin::new(&mut self.closed).poll(cx));
+        Poll::Ready(info.map(drop).map_err(WriteError::from))
+    }
+}

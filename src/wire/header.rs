@@ -1,0 +1,253 @@
+//! Frame headers (RFC 6455, 5.2): 2 to 14 bytes, decoded from any split of the input.
+
+use bytes::{Buf, BufMut, BytesMut};
+
+use crate::error::ProtocolError;
+
+/// 2 bytes, 8 of extended length, 4 of mask key.
+pub(crate) const MAX_HEADER: usize = 14;
+
+/// The most a control frame may carry (5.5).
+pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpCode {
+    Continuation = 0x0,
+    Text = 0x1,
+    Binary = 0x2,
+    Close = 0x8,
+    Ping = 0x9,
+    Pong = 0xA,
+}
+
+impl OpCode {
+    fn from_nibble(nibble: u8) -> Result<Self, ProtocolError> {
+        Ok(match nibble {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            other => return Err(ProtocolError::ReservedOpcode(other)),
+        })
+    }
+
+    pub(crate) fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// A decoded frame header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) fin: bool,
+    pub(crate) opcode: OpCode,
+    pub(crate) mask: Option<[u8; 4]>,
+    pub(crate) len: u64,
+}
+
+impl FrameHeader {
+    /// Reads a header from the front of `bytes`: it and its length, or `None` while bytes are missing.
+    ///
+    /// What is wrong is reported at the first byte that shows it. `masked` says what the sender's role demands (5.1).
+    #[inline]
+    pub(crate) fn parse(bytes: &[u8], masked: bool) -> Result<Option<(Self, usize)>, ProtocolError> {
+        let Some(&first) = bytes.first() else { return Ok(None) };
+        if first & RESERVED != 0 {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let opcode = OpCode::from_nibble(first & 0x0F)?;
+        let fin = first & FIN != 0;
+        if opcode.is_control() && !fin {
+            return Err(ProtocolError::FragmentedControl);
+        }
+
+        let Some(&second) = bytes.get(1) else { return Ok(None) };
+        if (second & MASKED != 0) != masked {
+            return Err(if masked { ProtocolError::Unmasked } else { ProtocolError::Masked });
+        }
+        let short = second & 0x7F;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
+            return Err(ProtocolError::ControlTooLong);
+        }
+
+        let (len, at) = match short {
+            126 => match bytes.get(2..4) {
+                Some(&[a, b]) => (u64::from(u16::from_be_bytes([a, b])), 4),
+                _ => return Ok(None),
+            },
+            127 => match bytes.get(2..10).and_then(|b| b.try_into().ok()) {
+                Some(b) => (u64::from_be_bytes(b), 10),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        if (short == 126 && len < 126) || (short == 127 && len <= u64::from(u16::MAX)) {
+            return Err(ProtocolError::OverlongLength);
+        }
+        if len > i64::MAX as u64 {
+            return Err(ProtocolError::LengthTooLarge);
+        }
+
+        if !masked {
+            return Ok(Some((Self { fin, opcode, mask: None, len }, at)));
+        }
+        match bytes.get(at..at + 4).and_then(|b| b.try_into().ok()) {
+            Some(key) => Ok(Some((Self { fin, opcode, mask: Some(key), len }, at + 4))),
+            None => Ok(None),
+        }
+    }
+
+    /// Appends the header, with the length in its shortest form.
+    #[inline]
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let first = self.opcode as u8 | if self.fin { FIN } else { 0 };
+        let masked = if self.mask.is_some() { MASKED } else { 0 };
+        match self.len {
+            len @ 0..=125 => out.put_slice(&[first, masked | len as u8]),
+            len @ 126..=0xFFFF => {
+                let [a, b] = (len as u16).to_be_bytes();
+                out.put_slice(&[first, masked | 126, a, b]);
+            }
+            len => {
+                out.put_slice(&[first, masked | 127]);
+                out.put_u64(len);
+            }
+        }
+        if let Some(key) = self.mask {
+            out.put_slice(&key);
+        }
+    }
+}
+
+/// Sets FIN on a header that has been encoded at the front of `frame`.
+pub(crate) fn set_fin(frame: &mut [u8]) {
+    if let Some(first) = frame.first_mut() {
+        *first |= FIN;
+    }
+}
+
+/// Collects a header that arrives in pieces, so that no input has to be kept for it.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderDecoder {
+    bytes: [u8; MAX_HEADER],
+    len: u8,
+}
+
+impl HeaderDecoder {
+    /// Takes a header from the front of `input`; `None` when all of `input` has been taken and more is needed.
+    #[inline]
+    pub(crate) fn decode(&mut self, input: &mut BytesMut, masked: bool) -> Result<Option<FrameHeader>, ProtocolError> {
+        if self.len == 0
+            && let Some((header, size)) = FrameHeader::parse(input, masked)?
+        {
+            input.advance(size);
+            return Ok(Some(header));
+        }
+        self.decode_pieces(input, masked)
+    }
+
+    #[cold]
+    fn decode_pieces(&mut self, input: &mut BytesMut, masked: bool) -> Result<Option<FrameHeader>, ProtocolError> {
+        while !input.is_empty() {
+            self.bytes[usize::from(self.len)] = input.get_u8();
+            self.len += 1;
+            if let Some((header, _)) = FrameHeader::parse(&self.bytes[..usize::from(self.len)], masked)? {
+                self.len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [u64; 10] = [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 0x1_0001, 1 << 62, i64::MAX as u64];
+
+    fn encoded(header: FrameHeader) -> BytesMut {
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn every_header_survives_every_split() {
+        for len in LENGTHS {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                for fin in [false, true] {
+                    let header = FrameHeader { fin, opcode: OpCode::Binary, mask, len };
+                    let bytes = encoded(header);
+                    for cut in 0..=bytes.len() {
+                        let mut decoder = HeaderDecoder::default();
+                        let (mut a, mut b) = (bytes.clone(), bytes.clone().split_off(cut));
+                        a.truncate(cut);
+                        let first = decoder.decode(&mut a, mask.is_some()).unwrap();
+                        assert!(a.is_empty(), "everything is taken");
+                        let second = decoder.decode(&mut b, mask.is_some()).unwrap();
+                        assert_eq!(first.or(second), Some(header), "cut at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_leaves_the_payload() {
+        let mut input = encoded(FrameHeader { fin: true, opcode: OpCode::Text, mask: None, len: 3 });
+        input.extend_from_slice(b"abc");
+        HeaderDecoder::default().decode(&mut input, false).unwrap().unwrap();
+        assert_eq!(&input[..], b"abc");
+    }
+
+    #[test]
+    fn lengths_must_be_in_their_shortest_form() {
+        let cases: [&[u8]; 4] = [
+            &[0x82, 126, 0, 125],
+            &[0x82, 126, 0, 0],
+            &[0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF],
+            &[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 1],
+        ];
+        for bytes in cases {
+            assert_eq!(FrameHeader::parse(bytes, false), Err(ProtocolError::OverlongLength), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_64th_bit_of_a_length_must_be_clear() {
+        let bytes = [0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(FrameHeader::parse(&bytes, false), Err(ProtocolError::LengthTooLarge));
+    }
+
+    #[test]
+    fn reserved_bits_and_opcodes_fail_at_the_first_byte() {
+        for bit in [0x10, 0x20, 0x40] {
+            assert_eq!(FrameHeader::parse(&[0x82 | bit], false), Err(ProtocolError::ReservedBits));
+        }
+        for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
+            assert_eq!(FrameHeader::parse(&[0x80 | opcode], false), Err(ProtocolError::ReservedOpcode(opcode)));
+        }
+    }
+
+    #[test]
+    fn control_frames_are_short_and_whole() {
+        for opcode in [8, 9, 10] {
+            assert_eq!(FrameHeader::parse(&[opcode], false), Err(ProtocolError::FragmentedControl));
+            assert_eq!(FrameHeader::parse(&[0x80 | opcode, 126], false), Err(ProtocolError::ControlTooLong));
+            assert!(FrameHeader::parse(&[0x80 | opcode, 125], false).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn the_role_decides_about_masking() {
+        assert_eq!(FrameHeader::parse(&[0x82, 0x00], true), Err(ProtocolError::Unmasked));
+        assert_eq!(FrameHeader::parse(&[0x82, 0x80], false), Err(ProtocolError::Masked));
+    }
+}
