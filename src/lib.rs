@@ -1,21 +1,134 @@
-//! placeholder
+//! WebSockets as streams (RFC 6455): messages in chunks, backpressure in bytes, bounded memory.
+//!
+//! Opening a connection is a future that resolves to a pair of bounded halves, [`Readable`] and [`Writable`], and a
+//! [`Closed`] future tells how it ended. The API is modelled on the browser's `WebSocketStream`; it goes further in that a
+//! message is itself a stream of chunks, smaller than a frame if need be.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use wsstream::{CloseCode, Listener, MessageKind, WebSocketStream};
+//!
+//! let mut listener = Listener::bind("127.0.0.1:0").await?;
+//! let url = format!("ws://{}/echo", listener.local_addr()?);
+//!
+//! // A server that echoes chunk by chunk: it never holds a message.
+//! let server = tokio::spawn(async move {
+//!     let ws = listener.accept().await?.accept().await?;
+//!     let (mut readable, mut writable) = ws.split();
+//!     while let Some(mut message) = readable.next_message().await? {
+//!         let mut echo = writable.start_message(message.kind()).await?;
+//!         while let Some(chunk) = message.chunk().await? {
+//!             echo.write(chunk).await?;
+//!         }
+//!         echo.finish().await?;
+//!     }
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+//! });
+//!
+//! let mut ws = WebSocketStream::connect(url).await?;
+//! let mut message = ws.start_message(MessageKind::Text).await?;
+//! message.write("in ").await?;
+//! message.write("pieces").await?;
+//! message.finish().await?;
+//!
+//! if let Some(mut echo) = ws.next_message().await? {
+//!     assert_eq!(echo.collect(1024).await?.as_text(), Some("in pieces"));
+//! }
+//! let closed = ws.close(CloseCode::NORMAL, "done").await?;
+//! assert_eq!(closed.reason, "done");
+//! # server.await?.unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The path of the data
+//!
+//! ```text
+//!              application                         driver (a task)                        transport
+//!
+//!  Readable <- chunks, by reference <- inbound queue <- decoder <- read buffer (256 KiB) <- socket
+//!                                      high-water mark             lent while bytes come,
+//!                                      256 KiB                     none when idle
+//!
+//!  Writable -> frames of small messages --> outbound queue ------> vectored write -------> socket
+//!              large `Bytes` by reference   high-water mark        frames of at most 64 KiB,
+//!                                           256 KiB                masked here (client)
+//! ```
+//!
+//! The driver reads, answers pings, sees and answers Close frames, writes and keeps time, whether anybody polls or not.
+//!
+//! # Flow control
+//!
+//! While the reader lags by [`Config::read_high_water_mark`], the transport is not read, and decoding stops in mid-buffer;
+//! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
+//! that it took on the wire and 64 more, so that floods of empty messages are bounded too. Sending waits while
+//! [`Config::write_high_water_mark`] bytes are buffered, and goes on at half.
+//!
+//! Memory, at most:
+//!
+//! ```text
+//! received, not taken = read high-water mark + one read buffer (256 KiB) + one chunk (at most a read buffer)
+//! accepted, not sent  = write high-water mark + the one message or chunk that overshot it + pongs (16 KiB)
+//! ```
+//!
+//! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
+//! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than a quarter are copies.
+//!
+//! Control frames that stand behind unread data cannot be seen before it is read. A reader that lags for ever
+//! therefore leaves pings unanswered, and a close unnoticed until the peer gives up or
+//! [`Config::close_timeout`] passes.
+//!
+//! # Closing
+//!
+//! * [`Writable::close`] sends everything accepted, then the Close frame, and waits for the peer's. Messages that still
+//!   come are delivered. Later writes fail.
+//! * When the peer closes, everything received before is delivered, then the stream of messages ends. The answer goes
+//!   out as soon as the reader has taken what came before, or after 100 ms; data that the transport does not take by then
+//!   without waiting is lost, and the end unclean.
+//! * [`Closed`] reports the peer's close code and reason, whoever began: 1005 for a Close frame without a body. An end
+//!   without a Close frame, a fault, or data left unsent is an error, the same at every handle, after everything
+//!   received has been delivered.
+//! * A message that was cut never looks finished, with any way to read it.
+//! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
+//!   closes with 1001 in the background.
+//!
+//! # Tasks
+//!
+//! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used
+//! anywhere.
+
+mod accept_error;
+mod client;
 mod close;
 mod config;
+mod connect_error;
 mod driver;
 mod error;
+mod handshake;
+mod listener;
 mod message;
 mod negotiated;
+mod net;
 mod proto;
 mod role;
+mod server;
 mod stats;
 mod stream;
 mod wire;
+
+pub use accept_error::{AcceptError, AcceptErrorKind};
+pub use client::{Connect, Dial};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use config::Config;
+pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
+pub use listener::Listener;
 pub use message::{Message, MessageKind};
 pub use negotiated::Negotiated;
+pub use net::NetStream;
 pub use role::Role;
+pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
 pub use stats::Stats;
 pub use stream::{
     Closed, Control, MessageReader, MessageWriter, Readable, ReadyState, StartMessage, WebSocketStream, Writable,

@@ -1,0 +1,241 @@
+//! The client's side: the request, and what a response has to be (RFC 6455, 4.1).
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{
+        AUTHORIZATION, CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+use tokio_tungstenite::tungstenite::{
+    error::{Error as TungsteniteError, ProtocolError},
+    handshake::{
+        client::{Response as ParsedResponse, generate_key, generate_request},
+        derive_accept_key,
+        machine::TryParse,
+    },
+};
+
+use super::{
+    extensions,
+    head::{Head, HeadError, HeadKind, read_head},
+    header, response_body,
+    target::Target,
+};
+use crate::{
+    config::Config,
+    connect_error::{ConnectError, ConnectErrorKind},
+    negotiated::Negotiated,
+};
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    protocols: Vec<String>,
+    headers: HeaderMap,
+}
+
+impl Offer {
+    /// Offers one more subprotocol.
+    pub(crate) fn add_protocol(&mut self, protocol: String) -> Result<(), ConnectError> {
+        if !header::is_token(&protocol) {
+            let rule = "it must be a token: letters, digits and !#$%&'*+-.^_`|~";
+            return Err(invalid_option(format!("the subprotocol {protocol:?} cannot be offered; {rule}")));
+        }
+        if self.protocols.contains(&protocol) {
+            return Err(invalid_option(format!("the subprotocol {protocol:?} is offered twice; offer it once")));
+        }
+        self.protocols.push(protocol);
+        Ok(())
+    }
+
+    /// Adds a header to the request.
+    pub(crate) fn add_header(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), ConnectError> {
+        let remedy = if name == HOST { Some("it is made from the URL") } else { header::owned_by_handshake(&name) };
+        if let Some(remedy) = remedy {
+            return Err(invalid_option(format!("the header `{name}` belongs to the handshake; {remedy}")));
+        }
+        self.headers.append(name, value);
+        Ok(())
+    }
+
+    /// Sets the `Origin` header.
+    pub(crate) fn set_origin(&mut self, value: HeaderValue) {
+        self.headers.insert(ORIGIN, value);
+    }
+
+    /// The request's bytes, and the accept key that answers it.
+    fn request(&self, target: &Target) -> Result<(Vec<u8>, String), ConnectError> {
+        let key = generate_key();
+        let mut request = Request::new(());
+        *request.uri_mut() = target.path.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, target.authority.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        let unusable = |error| ConnectError::caused(ConnectErrorKind::InvalidOption, "the request", error);
+        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(&key).map_err(|error| unusable(error.into()))?);
+        if !self.protocols.is_empty() {
+            let protocols = HeaderValue::try_from(self.protocols.join(", ")).map_err(|error| unusable(error.into()))?;
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+        }
+        if let Some(offer) = extensions::offer() {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, offer);
+        }
+        // Credentials that the application gives itself take the place of those in the URL.
+        if let Some(authorization) = &target.authorization
+            && !self.headers.contains_key(AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        let (bytes, key) = generate_request(request).map_err(unusable)?;
+        Ok((bytes, derive_accept_key(key.as_bytes())))
+    }
+}
+
+/// A connection that the server agreed to.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) negotiated: Negotiated,
+    /// What came after the response: the first frames.
+    pub(crate) leftover: BytesMut,
+}
+
+/// Sends the request and reads the response.
+///
+/// # Cancel safety
+/// Not cancel-safe: the handshake is lost with the future.
+pub(crate) async fn open<T>(
+    io: &mut T,
+    target: &Target,
+    offer: &Offer,
+    config: &Config,
+    deadline: Instant,
+) -> Result<Opened, ConnectError>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (request, accept_key) = offer.request(target)?;
+    let exchange = async {
+        let lost = |error| ConnectError::caused(ConnectErrorKind::Io, "sending the handshake request failed", error);
+        io.write_all(&request).await.map_err(lost)?;
+        io.flush().await.map_err(lost)?;
+        read_head(io, HeadKind::Response, config).await.map_err(no_response)
+    };
+    let Head { bytes, leftover } = match timeout_at(deadline, exchange).await {
+        Ok(head) => head?,
+        Err(_) => return Err(timed_out("the server did not answer the handshake", config.handshake_timeout)),
+    };
+    let response = parse(&bytes)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let body = response_body::read_start(io, response.status(), response.headers(), leftover, deadline).await;
+        return Err(ConnectError::refused(response.map(|_| body)));
+    }
+    let mut negotiated = check(response.headers(), &accept_key, offer, config)?;
+    negotiated.url.clone_from(&target.url);
+    Ok(Opened { negotiated, leftover })
+}
+
+/// The error of a handshake that takes too long.
+pub(crate) fn timed_out(what: &str, limit: Duration) -> ConnectError {
+    let message = format!("{what} within {limit:?}; `Config::handshake_timeout` raises the limit");
+    ConnectError::new(ConnectErrorKind::Timeout, message)
+}
+
+fn no_response(error: HeadError) -> ConnectError {
+    if let Some(message) = HeadError::limit_message("response", &error) {
+        return ConnectError::new(ConnectErrorKind::HeadTooLarge, message);
+    }
+    match error {
+        HeadError::Io(error) => {
+            ConnectError::caused(ConnectErrorKind::Io, "reading the handshake response failed", error)
+        }
+        HeadError::Ended(0) => {
+            ConnectError::new(ConnectErrorKind::Io, "the server closed the transport without answering the handshake")
+        }
+        HeadError::Ended(_) => ConnectError::new(
+            ConnectErrorKind::Io,
+            "the server closed the transport in the middle of the handshake response",
+        ),
+        HeadError::NotHttp(looks_like) => bad_response(format!("the server's answer is {looks_like}")),
+        HeadError::TooLarge(_) | HeadError::TooManyHeaders(_) => bad_response("the response head is too large"),
+    }
+}
+
+fn parse(head: &[u8]) -> Result<Response<()>, ConnectError> {
+    let malformed =
+        |error| ConnectError::caused(ConnectErrorKind::BadResponse, "the server's answer is malformed HTTP", error);
+    match ParsedResponse::try_parse(head) {
+        Ok(Some((size, response))) if size == head.len() => Ok(response.map(|_| ())),
+        Ok(_) => Err(bad_response("the server's answer is malformed HTTP")),
+        // Proxies and simple servers refuse in HTTP/1.0; what they say is worth more than the fact that they do so.
+        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpVersion)) => {
+            let newer = String::from_utf8_lossy(head).replacen("HTTP/1.0", "HTTP/1.1", 1);
+            match ParsedResponse::try_parse(newer.as_bytes()) {
+                Ok(Some((_, response))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+                    let mut response = response.map(|_| ());
+                    *response.version_mut() = http::Version::HTTP_10;
+                    Ok(response)
+                }
+                _ => Err(bad_response("the server's answer is HTTP/1.0, which cannot upgrade")),
+            }
+        }
+        Err(error) => Err(malformed(error)),
+    }
+}
+
+/// Checks a response with status 101.
+fn check(headers: &HeaderMap, accept_key: &str, offer: &Offer, config: &Config) -> Result<Negotiated, ConnectError> {
+    if !header::single(headers, &UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return Err(bad_response("the response upgrades, but not with `Upgrade: websocket`"));
+    }
+    if !header::has_element(headers, &CONNECTION, "upgrade") {
+        return Err(bad_response("the response upgrades, but without `Connection: Upgrade`"));
+    }
+    if header::single(headers, &SEC_WEBSOCKET_ACCEPT).is_none_or(|value| value != accept_key) {
+        let message = "the response's `Sec-WebSocket-Accept` does not fit the request; it is missing, or from a cache";
+        return Err(bad_response(message));
+    }
+    let extensions = extensions::accepted(headers).map_err(|extension| {
+        bad_response(format!("the server picked the extension {extension:?}, which was not offered"))
+    })?;
+    let mut chosen = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let protocol = match (chosen.next(), chosen.next()) {
+        (None, _) if config.require_protocol && !offer.protocols.is_empty() => {
+            let offered = offer.protocols.join(", ");
+            return Err(bad_response(format!(
+                "the server picked none of the offered subprotocols ({offered}); `Config::require_protocol` allows that"
+            )));
+        }
+        (None, _) => String::new(),
+        (Some(_), Some(_)) => return Err(bad_response("the server picked several subprotocols")),
+        (Some(chosen), None) => match offer.protocols.iter().find(|offered| chosen == offered.as_str()) {
+            Some(protocol) => protocol.clone(),
+            None => {
+                return Err(bad_response(format!(
+                    "the server picked the subprotocol {chosen:?}, which was not offered"
+                )));
+            }
+        },
+    };
+    Ok(Negotiated { protocol, extensions, url: String::new() })
+}
+
+fn invalid_option(message: String) -> ConnectError {
+    ConnectError::new(ConnectErrorKind::InvalidOption, message)
+}
+
+fn bad_response(message: impl Into<String>) -> ConnectError {
+    ConnectError::new(ConnectErrorKind::BadResponse, message)
+}

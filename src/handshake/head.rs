@@ -1,0 +1,160 @@
+//! Reading the head of an HTTP message: everything up to the blank line, within bounds, and not a byte lost of what
+//! follows.
+
+use std::io;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::config::Config;
+
+/// What tungstenite's parser has room for; `Config::max_headers` cannot raise it.
+pub(crate) const MOST_HEADERS: usize = 124;
+
+/// Bytes asked of the transport at a time: a usual head arrives in one read.
+const READ_SIZE: usize = 4 * 1024;
+
+/// Longer first words than this are not a method. (The longest registered one has 17 bytes.)
+const LONGEST_METHOD: usize = 32;
+
+/// Which head is expected; they differ in the first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadKind {
+    Request,
+    Response,
+}
+
+/// The bytes of a head, blank line included, and those after it, which belong to the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) bytes: BytesMut,
+    pub(crate) leftover: BytesMut,
+}
+
+/// Why there is no head.
+#[derive(Debug)]
+pub(crate) enum HeadError {
+    Io(io::Error),
+    /// The transport ended after so many bytes.
+    Ended(usize),
+    /// More bytes than `Config::max_head_size`.
+    TooLarge(usize),
+    /// More header lines than this.
+    TooManyHeaders(usize),
+    /// These bytes are no HTTP/1 head; what they look like instead, where that can be told.
+    NotHttp(&'static str),
+}
+
+impl HeadError {
+    /// What is wrong with the head, for errors about limits: names limit, value and knob.
+    pub(crate) fn limit_message(kind: &str, error: &Self) -> Option<String> {
+        match error {
+            Self::TooLarge(limit) => {
+                Some(format!("the {kind} head is over {limit} bytes; `Config::max_head_size` raises the limit"))
+            }
+            Self::TooManyHeaders(limit) => Some(format!(
+                "the {kind} has more than {limit} headers; `Config::max_headers` raises the limit, to {MOST_HEADERS} at most"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a head. At most `Config::max_head_size` bytes and one read more are ever held.
+///
+/// # Cancel safety
+/// Not cancel-safe: what was read is lost with the future, which is to be dropped only to give the handshake up.
+pub(crate) async fn read_head<R>(io: &mut R, kind: HeadKind, config: &Config) -> Result<Head, HeadError>
+where
+    R: AsyncRead + Unpin,
+{
+    let mut scanner = Scanner::new(kind, config);
+    let mut bytes = BytesMut::new();
+    loop {
+        if io.read_buf(&mut (&mut bytes).limit(READ_SIZE)).await.map_err(HeadError::Io)? == 0 {
+            return Err(HeadError::Ended(bytes.len()));
+        }
+        if let Some(end) = scanner.scan(&bytes)? {
+            let leftover = bytes.split_off(end);
+            return Ok(Head { bytes, leftover });
+        }
+    }
+}
+
+/// Finds the end of a head in a buffer that grows, looking at each byte once.
+struct Scanner {
+    kind: HeadKind,
+    max_size: usize,
+    max_headers: usize,
+    scanned: usize,
+    line_start: usize,
+    /// Lines that are not empty, the first line included.
+    lines: usize,
+}
+
+impl Scanner {
+    fn new(kind: HeadKind, config: &Config) -> Self {
+        let max_headers = config.max_headers.min(MOST_HEADERS);
+        Self { kind, max_size: config.max_head_size, max_headers, scanned: 0, line_start: 0, lines: 0 }
+    }
+
+    /// Where the head ends in `buffer`, which is that of the last call with more bytes at its end.
+    fn scan(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
+        // Bytes beyond the limit are looked at only once the head has been found to fit.
+        let head = &buffer[..buffer.len().min(self.max_size)];
+        while let Some(at) = head[self.scanned..].iter().position(|&byte| byte == b'\n') {
+            let end = self.scanned + at + 1;
+            let line = &head[self.line_start..end - 1];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            (self.scanned, self.line_start) = (end, end);
+            if !line.is_empty() {
+                self.lines += 1;
+                if self.lines == 1 {
+                    self.check_first_line(line)?;
+                } else if self.lines - 1 > self.max_headers {
+                    return Err(HeadError::TooManyHeaders(self.max_headers));
+                }
+            } else if self.lines > 0 {
+                return Ok(Some(end));
+            } // else: empty lines before the first one are ignored (RFC 9112, 2.2)
+        }
+        self.scanned = head.len();
+        if self.lines == 0 {
+            self.check_start(&head[self.line_start..])?;
+        }
+        if buffer.len() >= self.max_size { Err(HeadError::TooLarge(self.max_size)) } else { Ok(None) }
+    }
+
+    /// Whether the first line may still become one of HTTP: a peer that speaks another protocol, and then waits, is
+    /// found out at once and not when time is up.
+    fn check_start(&self, start: &[u8]) -> Result<(), HeadError> {
+        if start.is_empty() || start == b"\r" {
+            return Ok(());
+        }
+        let fits = match self.kind {
+            HeadKind::Response => start.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected),
+            HeadKind::Request => {
+                let start = &start[..start.len().min(LONGEST_METHOD + 1)];
+                let method = start.split(|&byte| byte == b' ').next().unwrap_or(start);
+                (1..=LONGEST_METHOD).contains(&method.len()) && method.iter().all(u8::is_ascii_graphic)
+            }
+        };
+        let looks_like = match start {
+            _ if fits => return Ok(()),
+            // The content types of TLS records: alert, handshake.
+            [0x15 | 0x16, ..] => "TLS, not HTTP",
+            [b'H', b'T', b'T', b'P', b'/', ..] => "another version of HTTP than 1.1",
+            _ => "not HTTP",
+        };
+        Err(HeadError::NotHttp(looks_like))
+    }
+
+    fn check_first_line(&self, line: &[u8]) -> Result<(), HeadError> {
+        self.check_start(line)?;
+        let has_version = match self.kind {
+            HeadKind::Response => line.starts_with(b"HTTP/1."),
+            HeadKind::Request => line.windows(6).any(|window| window == b" HTTP/"),
+        };
+        if has_version { Ok(()) } else { Err(HeadError::NotHttp("not HTTP")) }
+    }
+}

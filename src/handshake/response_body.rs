@@ -1,0 +1,83 @@
+//! The first bytes of a refusal's body: for people who want to know why, not for programs that need all of it.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, timeout_at},
+};
+
+use super::header;
+
+/// Bytes of a body that are kept.
+const MAX_BODY: usize = 8 * 1024;
+
+/// How long to wait for a body: a server that stalls must not hide that it refused.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// What ends a chunked body (RFC 9112, 7.1), trailers aside.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Reads the body of a response until its end, the limit or the deadline; what has come by then is the answer.
+pub(super) async fn read_start<R>(
+    io: &mut R,
+    status: StatusCode,
+    headers: &HeaderMap,
+    mut body: BytesMut,
+    deadline: Instant,
+) -> Bytes
+where
+    R: AsyncRead + Unpin,
+{
+    let is_chunked = header::has_element(headers, &TRANSFER_ENCODING, "chunked");
+    let length = match header::single(headers, &CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()) {
+        _ if status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => 0,
+        Some(length) if !is_chunked => MAX_BODY.min(length),
+        _ => MAX_BODY,
+    };
+    let is_complete = |body: &[u8]| body.len() >= length || (is_chunked && body.ends_with(LAST_CHUNK));
+    let deadline = deadline.min(Instant::now() + MAX_WAIT);
+    while !is_complete(&body) {
+        let room = length - body.len();
+        match timeout_at(deadline, io.read_buf(&mut (&mut body).limit(room))).await {
+            Ok(Ok(1..)) => {}
+            _ => break,
+        }
+    }
+    body.truncate(length);
+    if is_chunked { without_chunk_framing(&body) } else { body.freeze() }
+}
+
+/// The data of as many chunks as there are, the last one possibly cut.
+fn without_chunk_framing(mut body: &[u8]) -> Bytes {
+    let mut data = BytesMut::with_capacity(body.len());
+    while let Some(at) = body.windows(2).position(|window| window == b"\r\n") {
+        let size = body[..at].split(|&byte| byte == b';').next().unwrap_or_default();
+        let size = std::str::from_utf8(size).ok().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
+        let Some(size @ 1..) = size else { break };
+        let rest = &body[at + 2..];
+        let (chunk, rest) = rest.split_at(size.min(rest.len()));
+        data.extend_from_slice(chunk);
+        body = rest.strip_prefix(b"\r\n").unwrap_or_default();
+    }
+    data.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_framing_is_taken_away_even_from_a_body_that_is_cut() {
+        assert_eq!(without_chunk_framing(b"5;x=y\r\nhello\r\nB\r\n, wide world\r\n0\r\n\r\n"), "hello, wide worl");
+        assert_eq!(without_chunk_framing(b"5\r\nhello\r\n6\r\n, wor"), "hello, wor");
+        assert_eq!(without_chunk_framing(b"ffffffffffffffff\r\nhello"), "hello");
+        assert_eq!(without_chunk_framing(b"fffffffffffffffff\r\nhello"), "");
+        assert_eq!(without_chunk_framing(b"nonsense"), "");
+    }
+}

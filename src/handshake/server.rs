@@ -1,0 +1,238 @@
+//! The server's side: what a request has to be, and the response to it (RFC 6455, 4.2).
+
+use bytes::BytesMut;
+use data_encoding::BASE64;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{
+        ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use tokio::io::AsyncRead;
+use tokio_tungstenite::tungstenite::{
+    error::{CapacityError, Error as TungsteniteError, ProtocolError},
+    handshake::{derive_accept_key, machine::TryParse, server::write_response},
+};
+
+use super::{
+    extensions,
+    head::{Head, HeadError, HeadKind, read_head},
+    header,
+    refusal::Refusal,
+};
+use crate::{
+    accept_error::{AcceptError, AcceptErrorKind},
+    config::Config,
+    negotiated::Negotiated,
+};
+
+/// A request that is a WebSocket handshake.
+#[derive(Debug)]
+pub(crate) struct UpgradeRequest {
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    /// The offered subprotocols, in the client's order of preference.
+    pub(crate) protocols: Vec<String>,
+    /// Answers the client's key.
+    accept_key: String,
+}
+
+/// Why there is no handshake to answer.
+#[derive(Debug)]
+pub(crate) struct BadRequest {
+    pub(crate) error: AcceptError,
+    /// What to tell the client, if it can still be told anything.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl From<(AcceptErrorKind, Refusal, String)> for BadRequest {
+    fn from((kind, refusal, why): (AcceptErrorKind, Refusal, String)) -> Self {
+        Self { error: AcceptError::new(kind, why).with_status(refusal.status()), refusal: Some(refusal) }
+    }
+}
+
+/// Reads a request; what came after it belongs to the connection.
+///
+/// # Cancel safety
+/// Not cancel-safe: the handshake is lost with the future.
+pub(crate) async fn read_request<R>(io: &mut R, config: &Config) -> Result<(UpgradeRequest, BytesMut), BadRequest>
+where
+    R: AsyncRead + Unpin,
+{
+    let Head { bytes, leftover } = read_head(io, HeadKind::Request, config).await.map_err(no_request)?;
+    let request = check(parse(&bytes)?).map_err(|refusal| bad(refusal.0, refusal.1))?;
+    Ok((request, leftover))
+}
+
+fn no_request(error: HeadError) -> BadRequest {
+    if let Some(message) = HeadError::limit_message("request", &error) {
+        // The client is told what was too large, but not how this server is configured.
+        let refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request head is too large.");
+        return (AcceptErrorKind::HeadTooLarge, refusal, message).into();
+    }
+    let error = match error {
+        HeadError::Io(error) => AcceptError::caused(AcceptErrorKind::Io, "reading the handshake request failed", error),
+        HeadError::Ended(0) => {
+            AcceptError::new(AcceptErrorKind::Io, "the client closed the transport without sending a request")
+        }
+        HeadError::NotHttp(looks_like) => {
+            let why = format!("The request is {looks_like}.");
+            return bad(Refusal::new(StatusCode::BAD_REQUEST, &why), format!("the client's request is {looks_like}"));
+        }
+        HeadError::Ended(_) | HeadError::TooLarge(_) | HeadError::TooManyHeaders(_) => {
+            AcceptError::new(AcceptErrorKind::Io, "the client closed the transport in the middle of its request")
+        }
+    };
+    BadRequest { error, refusal: None }
+}
+
+fn bad(refusal: Refusal, why: impl Into<String>) -> BadRequest {
+    (AcceptErrorKind::BadRequest, refusal, why.into()).into()
+}
+
+fn parse(head: &[u8]) -> Result<Request<()>, BadRequest> {
+    let (refusal, why) = match Request::<()>::try_parse(head) {
+        Ok(Some((size, request))) if size == head.len() => return Ok(request),
+        Ok(_) => refuse(StatusCode::BAD_REQUEST, "The request is malformed HTTP."),
+        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpMethod)) => {
+            let (refusal, why) = refuse(StatusCode::METHOD_NOT_ALLOWED, "A WebSocket handshake is a GET request.");
+            (refusal.with_header(ALLOW, HeaderValue::from_static("GET")), why)
+        }
+        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpVersion)) => {
+            refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "A WebSocket handshake needs HTTP/1.1.")
+        }
+        Err(TungsteniteError::Protocol(ProtocolError::HttparseError(error))) => {
+            refuse(StatusCode::BAD_REQUEST, format!("The request is malformed HTTP: {error}."))
+        }
+        Err(TungsteniteError::Capacity(CapacityError::TooManyHeaders)) => {
+            refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many headers.")
+        }
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("The request is malformed HTTP: {error}.")),
+    };
+    Err(bad(refusal, why))
+}
+
+/// What the client is told, and what the application is.
+fn refuse(status: StatusCode, why: impl Into<String>) -> (Refusal, String) {
+    let why = why.into();
+    let told = format!("refused a request with status {}: {why}", status.as_u16());
+    (Refusal::new(status, why), told)
+}
+
+/// Checks a GET request of HTTP/1.1 against RFC 6455, 4.2.1.
+fn check(request: Request<()>) -> Result<UpgradeRequest, (Refusal, String)> {
+    let (parts, ()) = request.into_parts();
+    let headers = parts.headers;
+    let bad_request = |why: &str| Err(refuse(StatusCode::BAD_REQUEST, why));
+    if !parts.uri.path().starts_with('/') {
+        return bad_request("The request target has no path.");
+    }
+    if header::single(&headers, &HOST).is_none() {
+        return bad_request("There must be one Host header.");
+    }
+    if !header::has_element(&headers, &UPGRADE, "websocket") {
+        let (refusal, why) =
+            refuse(StatusCode::UPGRADE_REQUIRED, "This is a WebSocket: `Upgrade: websocket` is needed.");
+        return Err((refusal.with_header(UPGRADE, HeaderValue::from_static("websocket")), why));
+    }
+    if !header::has_element(&headers, &CONNECTION, "upgrade") {
+        return bad_request("The Connection header must have `Upgrade`.");
+    }
+    if header::single(&headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let (refusal, why) = refuse(StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13.");
+        let refusal = refusal.with_header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err((refusal.with_header(UPGRADE, HeaderValue::from_static("websocket")), why));
+    }
+    let Some(key) = header::single(&headers, &SEC_WEBSOCKET_KEY).filter(|key| is_valid_key(key.as_bytes())) else {
+        return bad_request("There must be one Sec-WebSocket-Key of 16 bytes in base64.");
+    };
+    // A body would be taken for frames.
+    let has_length = headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_length || headers.contains_key(TRANSFER_ENCODING) {
+        return bad_request("A WebSocket handshake has no body.");
+    }
+    let mut protocols: Vec<String> = Vec::new();
+    for protocol in header::list(&headers, &SEC_WEBSOCKET_PROTOCOL) {
+        if !header::is_token(protocol) {
+            return bad_request("Sec-WebSocket-Protocol must be a list of tokens.");
+        }
+        if !protocols.iter().any(|it| it == protocol) {
+            protocols.push(protocol.to_owned());
+        }
+    }
+    let accept_key = derive_accept_key(key.as_bytes());
+    Ok(UpgradeRequest { uri: parts.uri, headers, protocols, accept_key })
+}
+
+fn is_valid_key(key: &[u8]) -> bool {
+    key.len() == 24 && BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16)
+}
+
+/// The response that agrees to an upgrade.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agreement {
+    protocol: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Agreement {
+    /// Picks a subprotocol.
+    pub(crate) fn set_protocol(&mut self, protocol: String) {
+        self.protocol = Some(protocol);
+    }
+
+    /// Adds a header of the application's; on failure, what is wrong with it.
+    pub(crate) fn add_header(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), String> {
+        if let Some(remedy) = header::owned_by_handshake(&name) {
+            return Err(format!("the header `{name}` belongs to the handshake; {remedy}"));
+        }
+        check_writable(&name, &value)?;
+        self.headers.append(name, value);
+        Ok(())
+    }
+
+    /// The response's bytes, and what is agreed on with it.
+    pub(crate) fn respond_to(self, request: &UpgradeRequest) -> Result<(Vec<u8>, Negotiated), AcceptError> {
+        let unusable = |error: TungsteniteError| {
+            AcceptError::caused(AcceptErrorKind::InvalidOption, "the response cannot be written", error)
+        };
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let accept_key = HeaderValue::try_from(&request.accept_key).map_err(|error| unusable(error.into()))?;
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
+        if let Some(protocol) = &self.protocol {
+            if !request.protocols.contains(protocol) {
+                let offered = request.protocols.join(", ");
+                let message = format!(
+                    "the client did not offer the subprotocol {protocol:?} but [{offered}]; pick one of `Upgrade::protocols`"
+                );
+                return Err(AcceptError::new(AcceptErrorKind::ProtocolNotOffered, message));
+            }
+            let protocol = HeaderValue::try_from(protocol).map_err(|error| unusable(error.into()))?;
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        let extensions = extensions::choose(&request.headers);
+        let mut negotiated =
+            Negotiated::default().with_protocol(self.protocol.unwrap_or_default()).with_url(request.uri.to_string());
+        if let Some(extensions) = extensions {
+            negotiated.extensions = extensions.to_str().unwrap_or_default().to_owned();
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
+        headers.extend(self.headers);
+        let mut bytes = Vec::with_capacity(256);
+        write_response(&mut bytes, &response).map_err(unusable)?;
+        Ok((bytes, negotiated))
+    }
+}
+
+/// Whether a header can be written; tungstenite writes visible ASCII only.
+pub(super) fn check_writable(name: &HeaderName, value: &HeaderValue) -> Result<(), String> {
+    match value.to_str() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("the value of the header `{name}` is not visible ASCII; encode it")),
+    }
+}

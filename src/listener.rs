@@ -1,0 +1,191 @@
+//! Many clients: a TCP listener that reads their handshakes side by side.
+
+use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::{
+    net::{TcpListener, TcpStream, ToSocketAddrs},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    accept_error::{AcceptError, AcceptErrorKind},
+    config::Config,
+    net::NetStream,
+    server::{Upgrade, read_upgrade},
+};
+
+/// Handshakes that may be pending at a time by default. Each holds a socket and some 5 KiB.
+const MAX_PENDING_HANDSHAKES: usize = 1024;
+
+/// How long nothing is accepted after the system ran out of sockets or memory: time for some to be given back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts TCP connections and reads their handshake requests, many at a time: a client that stays silent holds up
+/// nobody, and is dropped after [`Config::handshake_timeout`].
+///
+/// The handshakes go on while [`accept`](Self::accept) is awaited; call it in a loop and serve each upgrade in a task of
+/// its own.
+///
+/// # Dropping
+/// The socket is closed, and so are the connections whose request has not been read yet.
+///
+/// ```no_run
+/// use wsstream::{Config, Listener};
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let mut listener = Listener::bind("127.0.0.1:9000").await?.config(Config::default()).max_pending_handshakes(100);
+/// loop {
+///     let upgrade = listener.accept().await?;
+///     tokio::spawn(async move {
+///         let ws = upgrade.accept().await?;
+///         // …
+///         Ok::<(), wsstream::AcceptError>(())
+///     });
+/// }
+/// # }
+/// ```
+pub struct Listener {
+    tcp: TcpListener,
+    config: Config,
+    max_pending_handshakes: usize,
+    pending: FuturesUnordered<PendingHandshake>,
+    /// Nothing is accepted before.
+    paused_until: Option<Instant>,
+}
+
+type PendingHandshake = Pin<Box<dyn Future<Output = Result<Upgrade, AcceptError>> + Send>>;
+
+impl Listener {
+    /// Listens on an address; port 0 lets the system choose one, which [`local_addr`](Self::local_addr) tells.
+    ///
+    /// # Errors
+    /// Those of the operating system, an address in use for example.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self::new(TcpListener::bind(addr).await?))
+    }
+
+    /// Takes over a socket that is listening already: one with options of its own, or handed down by a supervisor.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn from_std(tcp: std::net::TcpListener) -> io::Result<Self> {
+        tcp.set_nonblocking(true)?;
+        Ok(Self::new(TcpListener::from_std(tcp)?))
+    }
+
+    fn new(tcp: TcpListener) -> Self {
+        Self {
+            tcp,
+            config: Config::default(),
+            max_pending_handshakes: MAX_PENDING_HANDSHAKES,
+            pending: FuturesUnordered::new(),
+            paused_until: None,
+        }
+    }
+
+    /// Sets limits, times and buffer sizes, of the handshakes and of the connections.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// How many connections may be in the handshake at a time, at least 1. At that number no further one is accepted
+    /// until a request has been read or given up; they wait in the system's queue. Default 1024.
+    pub fn max_pending_handshakes(mut self, handshakes: usize) -> Self {
+        self.max_pending_handshakes = handshakes.max(1);
+        self
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Waits for a client with a proper handshake request.
+    ///
+    /// Requests that are no handshake are answered here, and traced; they are not the caller's business. So are errors
+    /// that pass: a client that went away, a system that is out of sockets.
+    ///
+    /// # Errors
+    /// The listening socket itself has failed, for good.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: pending handshakes are kept in the listener, and go on with the next call.
+    pub async fn accept(&mut self) -> io::Result<Upgrade> {
+        loop {
+            let has_room = self.pending.len() < self.max_pending_handshakes;
+            let paused_until = self.paused_until;
+            tokio::select! {
+                Some(read) = self.pending.next() => match read {
+                    Ok(upgrade) => return Ok(upgrade),
+                    Err(error) => tracing::debug!(%error, "a handshake failed"),
+                },
+                () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
+                    self.paused_until = None;
+                }
+                accepted = self.tcp.accept(), if has_room && paused_until.is_none() => match accepted {
+                    Ok((tcp, peer_addr)) => self.pending.push(read_request(tcp, peer_addr, self.config.clone())),
+                    Err(error) => match Severity::of(&error) {
+                        Severity::OneConnection => tracing::debug!(%error, "a connection was lost while accepting it"),
+                        Severity::Passing => {
+                            tracing::warn!(%error, "accepting is paused for {PAUSE:?}");
+                            self.paused_until = Some(Instant::now() + PAUSE);
+                        }
+                        Severity::Fatal => return Err(error),
+                    },
+                },
+            }
+        }
+    }
+}
+
+fn read_request(tcp: TcpStream, peer_addr: SocketAddr, config: Config) -> PendingHandshake {
+    Box::pin(async move {
+        let stream = NetStream::from_tcp(tcp)
+            .map_err(|error| AcceptError::caused(AcceptErrorKind::Io, "the connection is gone", error))?;
+        read_upgrade(stream, config, Some(peer_addr)).await
+    })
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("local_addr", &self.tcp.local_addr())
+            .field("pending_handshakes", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failed accept says about the next one.
+#[derive(Debug, PartialEq, Eq)]
+enum Severity {
+    /// The client went away; the next one is there, or not.
+    OneConnection,
+    /// Out of descriptors or memory: the same error would come again at once.
+    Passing,
+    /// The socket does not listen.
+    Fatal,
+}
+
+impl Severity {
+    fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::*;
+        match error.kind() {
+            ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted => Self::OneConnection,
+            InvalidInput | NotConnected | Unsupported => Self::Fatal,
+            // What the system is short of has no kind that could be matched on. Any other error (accept(2) also passes
+            // on those of the network) is no reason to end a server either, but may come again at once.
+            _ => Self::Passing,
+        }
+    }
+}
