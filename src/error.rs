@@ -134,6 +134,9 @@ pub enum ConnectionError {
     RuntimeShutDown,
 }
 
+/// How a connection ended.
+pub(crate) type Outcome = Result<CloseInfo, ConnectionError>;
+
 impl ConnectionError {
     /// What `closed` of a browser would report: the peer's close code where it sent one, else
     /// [`CloseCode::ABNORMAL`].

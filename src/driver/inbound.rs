@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
-use crate::{close::CloseInfo, error::ConnectionError, proto::recv::Chunk, stats::Stats};
+use crate::{error::Outcome, proto::recv::Chunk, stats::Stats};
 
 /// What a chunk counts for beyond its payload, so that floods of empty messages are bounded too.
 pub(crate) const CHUNK_COST: usize = 64;
@@ -33,7 +33,7 @@ pub(crate) struct Inbound {
     /// Cost of what is here or in the reader's hands.
     buffered: usize,
     discard: Discard,
-    end: Option<Result<CloseInfo, ConnectionError>>,
+    end: Option<Outcome>,
     reader: Option<Waker>,
     /// The driver does not read until half of the mark is free.
     paused: bool,
@@ -42,7 +42,18 @@ pub(crate) struct Inbound {
     stats: Stats,
 }
 
-/// What the driver is to be told.
+/// What the reader finds in the queue.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Everything there was.
+    Chunks,
+    /// Nothing, for ever.
+    End(Outcome),
+    /// Nothing yet; the reader will be woken.
+    Nothing(Wake),
+}
+
+/// Who is to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     Nobody,
@@ -106,7 +117,7 @@ impl Inbound {
         behind
     }
 
-    pub(crate) fn end(&mut self, end: Result<CloseInfo, ConnectionError>) -> Option<Waker> {
+    pub(crate) fn end(&mut self, end: Outcome) -> Option<Waker> {
         self.end.get_or_insert(end);
         self.reader.take()
     }
@@ -121,25 +132,21 @@ impl Inbound {
         if resume { Wake::Driver } else { Wake::Nobody }
     }
 
-    /// Swaps everything queued into `local`, which is empty. `Err`: nothing will come any more.
-    pub(crate) fn take(
-        &mut self,
-        local: &mut VecDeque<Queued>,
-        cx: &mut Context<'_>,
-    ) -> (Poll<Result<(), &Result<CloseInfo, ConnectionError>>>, Wake) {
+    /// Swaps everything queued into `local`, which is empty.
+    pub(crate) fn take(&mut self, local: &mut VecDeque<Queued>, cx: &mut Context<'_>) -> Taken {
         if !self.queue.is_empty() {
             std::mem::swap(&mut self.queue, local);
-            return (Poll::Ready(Ok(())), Wake::Nobody);
+            return Taken::Chunks;
         }
         if let Some(end) = &self.end {
-            return (Poll::Ready(Err(end)), Wake::Nobody);
+            return Taken::End(end.clone());
         }
         match &mut self.reader {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
         let caught_up = std::mem::take(&mut self.tell_caught_up);
-        (Poll::Pending, if caught_up { Wake::Driver } else { Wake::Nobody })
+        Taken::Nothing(if caught_up { Wake::Driver } else { Wake::Nobody })
     }
 
     /// Drops the rest of the message whose beginning the reader has taken.
@@ -163,10 +170,6 @@ impl Inbound {
         self.paused = false;
         self.discard = Discard::Everything;
         self.reader = None;
-    }
-
-    pub(crate) fn is_discarding(&self) -> bool {
-        self.discard == Discard::Everything
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -33,8 +33,7 @@ use self::{
     shared::{Shared, mask_key},
 };
 use crate::{
-    close::CloseInfo,
-    error::ConnectionError,
+    error::{ConnectionError, Outcome},
     proto::connection::{Connection, Event},
 };
 
@@ -43,9 +42,6 @@ const MAX_SLICES: usize = 64;
 
 /// Rounds of reading and writing before other tasks of the thread get their turn.
 const ROUNDS: usize = 32;
-
-/// What a finished connection leaves behind.
-pub(crate) type Outcome = Result<CloseInfo, ConnectionError>;
 
 /// Starts the task. The receiver gets the outcome when the transport has been dropped.
 pub(crate) fn spawn<T>(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> oneshot::Receiver<Outcome>

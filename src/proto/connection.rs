@@ -16,7 +16,7 @@ use super::{
 use crate::{
     close::{CloseFrame, CloseInfo},
     config::Config,
-    error::ConnectionError,
+    error::{ConnectionError, Outcome},
     role::Role,
     wire::header::OpCode,
 };
@@ -419,7 +419,7 @@ impl Connection {
     }
 
     /// What every handle is to report once it has delivered what came before: as soon as that is certain.
-    pub(crate) fn ending(&self) -> Option<Result<CloseInfo, ConnectionError>> {
+    pub(crate) fn ending(&self) -> Option<Outcome> {
         if let Some(failure) = &self.failure {
             // While a broken transport is still read, what it brings may be a better explanation.
             return (self.phase != Phase::WriteBroken).then(|| Err(failure.clone()));

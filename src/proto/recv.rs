@@ -78,11 +78,6 @@ impl Receiver {
         }
     }
 
-    /// A message has begun and its end has not come.
-    pub(crate) fn in_message(&self) -> bool {
-        self.message.is_some()
-    }
-
     /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, not copies.
     ///
     /// After a Close frame or an error there is nothing more to decode.

@@ -104,11 +104,6 @@ impl Outbox {
         self.messages
     }
 
-    /// A message has been started and not finished.
-    pub(crate) fn in_message(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// A whole message.
     pub(crate) fn message(&mut self, kind: MessageKind, payload: Bytes, keys: MaskKeys<'_>) {
         self.messages += 1;

@@ -11,8 +11,8 @@ use futures::{FutureExt, channel::oneshot, future};
 use super::ReadyState;
 use crate::{
     close::CloseInfo,
-    driver::{Outcome, outbound::WriteState, shared::Shared},
-    error::ConnectionError,
+    driver::{outbound::WriteState, shared::Shared},
+    error::{ConnectionError, Outcome},
 };
 
 /// A future that resolves when the connection has ended and its transport has been dropped.

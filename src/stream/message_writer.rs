@@ -60,7 +60,7 @@ impl<'a> Future for StartMessage<'a> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (kind, length) = (self.kind, self.length);
         let Some(writable) = &mut self.writable else { return Poll::Pending };
-        ready_or_pending!(writable.poll_room(cx, |outbound| outbound.outbox.begin(kind, length, &mut mask_key)))?;
+        ready_or_pending!(writable.poll_begin(kind, length, cx))?;
         Poll::Ready(
             self.writable
                 .take()

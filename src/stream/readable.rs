@@ -14,7 +14,7 @@ use super::{Control, closed::Closed, message_reader::MessageReader};
 use crate::{
     close::{CloseCode, CloseFrame},
     driver::{
-        inbound::{Queued, Wake},
+        inbound::{Queued, Taken, Wake},
         shared::{Handle, Shared},
     },
     error::{CloseError, CollectError, ConnectionError, ReadError},
@@ -265,21 +265,23 @@ impl Readable {
         }
         let mut inbound = self.shared.inbound();
         let credit = inbound.credit(std::mem::take(&mut self.consumed));
-        let (taken, caught_up) = inbound.take(&mut self.local, cx);
-        let taken = taken.map_err(Clone::clone);
+        let taken = inbound.take(&mut self.local, cx);
         drop(inbound);
-        if caught_up == Wake::Driver {
-            self.shared.outbound().requests.caught_up = true;
-        }
-        self.wake(if credit == Wake::Driver { credit } else { caught_up });
-        match ready!(taken) {
-            Ok(()) => {
+        self.wake(credit);
+        match taken {
+            Taken::Chunks => {
                 let first = self.local.pop_front();
                 self.consumed += first.as_ref().map_or(0, |queued| queued.cost);
                 Poll::Ready(Ok(first))
             }
-            Err(Ok(_)) => Poll::Ready(Ok(None)),
-            Err(Err(error)) => Poll::Ready(Err(error)),
+            Taken::End(outcome) => Poll::Ready(outcome.map(|_| None)),
+            Taken::Nothing(caught_up) => {
+                if caught_up == Wake::Driver {
+                    self.shared.outbound().requests.caught_up = true;
+                }
+                self.wake(caught_up);
+                Poll::Pending
+            }
         }
     }
 

@@ -54,11 +54,13 @@ pub struct Writable {
     pub(super) shared: Arc<Shared>,
     handle: Arc<Handle>,
     closed: Closed,
+    /// A `MessageWriter` is at work, or was leaked.
+    in_message: bool,
 }
 
 impl Writable {
     pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, closed: Closed) -> Self {
-        Self { shared, handle, closed }
+        Self { shared, handle, closed, in_message: false }
     }
 
     /// Sends a whole message, once there is room. Resolves when it has been accepted, not when it has been written.
@@ -71,7 +73,7 @@ impl Writable {
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), WriteError> {
         let mut message = Some(message.into());
         std::future::poll_fn(|cx| {
-            ready!(self.poll_room(cx, |outbound| {
+            ready!(self.poll_between(cx, |outbound| {
                 if let Some(message) = message.take() {
                     accept(outbound, message);
                 }
@@ -160,6 +162,30 @@ impl Writable {
         Control::new(self.shared.clone(), self.handle.clone(), self.closed.clone())
     }
 
+    /// As [`poll_room`](Self::poll_room), for what may only come between messages.
+    fn poll_between<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        then: impl FnOnce(&mut Outbound) -> R,
+    ) -> Poll<Result<R, WriteError>> {
+        if self.in_message {
+            self.fail_unfinished(); // its writer was leaked, not dropped
+        }
+        self.poll_room(cx, then)
+    }
+
+    /// Waits for room, then begins a message.
+    pub(super) fn poll_begin(
+        &mut self,
+        kind: MessageKind,
+        length: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
+        ready!(self.poll_between(cx, |outbound| outbound.outbox.begin(kind, length, &mut mask_key)))?;
+        self.in_message = true;
+        Poll::Ready(Ok(()))
+    }
+
     /// Waits for room, then lets `then` use it, under the same lock.
     pub(super) fn poll_room<R>(
         &mut self,
@@ -203,11 +229,13 @@ impl Writable {
         if wake {
             self.shared.wake_driver();
         }
+        self.in_message = false;
         Ok(())
     }
 
     /// Fails the connection because a message was left unfinished.
-    pub(super) fn fail_unfinished(&self) {
+    pub(super) fn fail_unfinished(&mut self) {
+        self.in_message = false;
         let mut outbound = self.shared.outbound();
         // After a close, the message was cut by that.
         if matches!(outbound.state, WriteState::Open) {
@@ -235,7 +263,7 @@ impl Sink<Message> for Writable {
     type Error = WriteError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        self.poll_room(cx, |_| ())
+        self.poll_between(cx, |_| ())
     }
 
     /// Accepts the message whether there is room or not; the driver is told at the next `poll_flush`.
