@@ -117,6 +117,11 @@ mod stats;
 mod stream;
 mod wire;
 
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use accept_error::{AcceptError, AcceptErrorKind};
 pub use client::{Connect, Dial};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
