@@ -35,7 +35,8 @@ impl WebSocketStream {
     /// [`response`](ConnectError::response) is what it said.
     ///
     /// # Cancel safety
-    /// Dropping the future aborts the handshake and closes the socket. Nothing stays behind.
+    /// Dropping the future aborts the handshake and closes the socket. Nothing stays behind but, while a name is being
+    /// looked up, the system's resolver on a thread of the runtime, until it is done.
     ///
     /// ```no_run
     /// use wsstream::WebSocketStream;
@@ -63,12 +64,17 @@ impl WebSocketStream {
     /// # Cancel safety
     /// Dropping the future aborts the handshake and drops the transport.
     ///
-    /// ```no_run
+    /// ```
     /// use wsstream::WebSocketStream;
     ///
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let socket = tokio::net::UnixStream::connect("/run/media.sock").await?;
-    /// let ws = WebSocketStream::connect_over("ws://localhost/live", socket).await?;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (near, far) = tokio::io::duplex(4096);
+    /// let connect = WebSocketStream::connect_over("ws://localhost/live", near).into_future();
+    /// let accept = async { WebSocketStream::accept(far).await?.accept().await };
+    /// let (client, server) = tokio::join!(connect, accept);
+    /// assert_eq!(client?.url(), "ws://localhost/live");
+    /// assert_eq!(server?.url(), "/live");
     /// # Ok(()) }
     /// ```
     pub fn connect_over<T>(url: impl AsRef<str>, transport: T) -> Connect<T>
@@ -83,8 +89,8 @@ impl WebSocketStream {
 #[derive(Debug)]
 pub struct Dial(());
 
-/// A connection about to be opened, from [`WebSocketStream::connect`] or [`WebSocketStream::connect_over`]: add options,
-/// then `.await` it.
+/// A connection about to be opened, from [`WebSocketStream::connect`] or [`WebSocketStream::connect_over`]: add
+/// options, then `.await` it.
 ///
 /// An option that cannot be used is reported when awaited, as [`ConnectErrorKind::InvalidOption`].
 ///

@@ -24,26 +24,33 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts TCP connections and reads their handshake requests, many at a time: a client that stays silent holds up
 /// nobody, and is dropped after [`Config::handshake_timeout`].
 ///
-/// The handshakes go on while [`accept`](Self::accept) is awaited; call it in a loop and serve each upgrade in a task of
-/// its own.
+/// The handshakes go on while [`accept`](Self::accept) is awaited; call it in a loop and serve each upgrade in a task
+/// of its own.
 ///
 /// # Dropping
 /// The socket is closed, and so are the connections whose request has not been read yet.
 ///
-/// ```no_run
-/// use wsstream::{Config, Listener};
+/// ```
+/// use wsstream::{Config, Listener, WebSocketStream};
 ///
-/// # async fn example() -> std::io::Result<()> {
-/// let mut listener = Listener::bind("127.0.0.1:9000").await?.config(Config::default()).max_pending_handshakes(100);
-/// loop {
-///     let upgrade = listener.accept().await?;
-///     tokio::spawn(async move {
-///         let ws = upgrade.accept().await?;
-///         // …
-///         Ok::<(), wsstream::AcceptError>(())
-///     });
-/// }
-/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut listener = Listener::bind("127.0.0.1:0").await?.config(Config::default()).max_pending_handshakes(100);
+/// let url = format!("ws://{}/live", listener.local_addr()?);
+/// tokio::spawn(async move {
+///     loop {
+///         let upgrade = listener.accept().await?;
+///         tokio::spawn(async move {
+///             let ws = upgrade.accept().await?;
+///             // …
+///             Ok::<(), wsstream::AcceptError>(())
+///         });
+///     }
+///     # #[allow(unreachable_code)]
+///     Ok::<(), std::io::Error>(())
+/// });
+/// let ws = WebSocketStream::connect(url).await?;
+/// # Ok(()) }
 /// ```
 pub struct Listener {
     tcp: TcpListener,
@@ -186,6 +193,25 @@ impl Severity {
             // What the system is short of has no kind that could be matched on. Any other error (accept(2) also passes
             // on those of the network) is no reason to end a server either, but may come again at once.
             _ => Self::Passing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_does_not_listen_ends_accepting() {
+        use io::ErrorKind::*;
+        for kind in [ConnectionAborted, ConnectionReset, Interrupted] {
+            assert_eq!(Severity::of(&kind.into()), Severity::OneConnection);
+        }
+        assert_eq!(Severity::of(&InvalidInput.into()), Severity::Fatal);
+        #[cfg(unix)]
+        for out_of in [12, 23, 24] {
+            // ENOMEM, ENFILE, EMFILE
+            assert_eq!(Severity::of(&io::Error::from_raw_os_error(out_of)), Severity::Passing);
         }
     }
 }

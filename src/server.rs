@@ -86,6 +86,16 @@ impl WebSocketStream {
 ///
 /// # Dropping
 /// Drops the transport.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use wsstream::{Config, WebSocketStream};
+///
+/// # async fn example(tcp: tokio::net::TcpStream) -> Result<(), wsstream::AcceptError> {
+/// let config = Config::default().handshake_timeout(Duration::from_secs(5));
+/// let upgrade = WebSocketStream::accept(tcp).config(config).await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "the request is read when this is awaited"]
 pub struct Accept<T> {
     transport: T,
@@ -243,8 +253,8 @@ impl<T> fmt::Debug for Upgrade<T> {
 /// The response that agrees to an [`Upgrade`], about to be sent: add options, then `.await` it.
 ///
 /// A request that comes from a web page of another host is refused with status 403 by default: a browser lets any page
-/// connect anywhere, with the user's cookies (RFC 6455, 10.2). Same host means that the `Origin` header has the host and
-/// port of the `Host` header. Requests without `Origin` do not come from a page and pass.
+/// connect anywhere, with the user's cookies (RFC 6455, 10.2). Same host means that the `Origin` header has the host
+/// and port of the `Host` header. Requests without `Origin` do not come from a page and pass.
 ///
 /// An option that cannot be used is reported when awaited, and the client gets status 500.
 ///
@@ -257,6 +267,17 @@ impl<T> fmt::Debug for Upgrade<T> {
 ///
 /// # Dropping
 /// As [`Upgrade`].
+///
+/// ```no_run
+/// # async fn example(upgrade: wsstream::Upgrade) -> Result<(), wsstream::AcceptError> {
+/// let ws = upgrade
+///     .accept()
+///     .protocol("media.v1")
+///     .header("set-cookie", "session=17")
+///     .allow_origins(["https://media.example"])
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "the response is sent when this is awaited"]
 pub struct AcceptUpgrade<T = NetStream> {
     upgrade: Upgrade<T>,
@@ -267,8 +288,8 @@ pub struct AcceptUpgrade<T = NetStream> {
 }
 
 impl<T> AcceptUpgrade<T> {
-    /// Picks a subprotocol, one of [`Upgrade::protocols`]. Without, none is in use, which most clients that offered some
-    /// take for a failure.
+    /// Picks a subprotocol, one of [`Upgrade::protocols`]. Without, none is in use, which most clients that offered
+    /// some take for a failure.
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.agreement.set_protocol(protocol.into());
         self
@@ -415,7 +436,8 @@ impl<T> Reject<T> {
         self
     }
 
-    /// Sets the response's body. By default it is the status in words; without a `content-type` header it is plain text.
+    /// Sets the response's body. By default it is the status in words; without a `content-type` header it is plain
+    /// text.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.refusal.set_body(body.into());
         self

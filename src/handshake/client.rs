@@ -239,3 +239,116 @@ fn invalid_option(message: String) -> ConnectError {
 fn bad_response(message: impl Into<String>) -> ConnectError {
     ConnectError::new(ConnectErrorKind::BadResponse, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream, duplex},
+        task::yield_now,
+    };
+
+    use super::*;
+    use crate::handshake::deadline_after;
+
+    const FRAMES: &[u8] = b"\x81\x02hi\r\n\r\n\x00";
+
+    async fn read_request(peer: &mut DuplexStream) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(peer.read_u8().await.unwrap());
+        }
+        String::from_utf8(request).unwrap()
+    }
+
+    async fn open_over(io: &mut DuplexStream) -> Result<Opened, ConnectError> {
+        let target = Target::parse("ws://example.com/live").unwrap();
+        let config = Config::default();
+        let deadline = deadline_after(config.handshake_timeout);
+        open(io, &target, &Offer::default(), &config, deadline).await
+    }
+
+    /// Answers with an upgrade and the first frames, in two writes, the first one of `cut` bytes.
+    async fn answer_cut_at(peer: &mut DuplexStream, cut: usize) -> usize {
+        let request = read_request(peer).await;
+        let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        let accept = derive_accept_key(key.as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 Sure\r\nUpgrade: WebSocket\r\nConnection: keep-alive\r\nConnection: x, upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let response = [head.as_bytes(), FRAMES].concat();
+        let (first, second) = response.split_at(cut.min(response.len()));
+        peer.write_all(first).await.unwrap();
+        for _ in 0..4 {
+            yield_now().await;
+        }
+        peer.write_all(second).await.unwrap();
+        response.len()
+    }
+
+    #[tokio::test]
+    async fn wherever_the_response_is_cut_no_frame_is_lost() {
+        let mut cut = 0;
+        loop {
+            let (mut io, mut peer) = duplex(4096);
+            let (opened, len) = tokio::join!(open_over(&mut io), answer_cut_at(&mut peer, cut));
+            drop(peer);
+            let opened = opened.unwrap();
+            assert_eq!(opened.negotiated.url, "ws://example.com/live");
+            let mut rest = opened.leftover.to_vec();
+            io.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, FRAMES, "cut at {cut}");
+            cut += 1;
+            if cut > len {
+                break;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_byte_at_a_time_is_the_same() {
+        let (mut io, mut peer) = duplex(1);
+        let answer = async {
+            answer_cut_at(&mut peer, 0).await;
+            drop(peer);
+        };
+        let open = async {
+            let mut rest = open_over(&mut io).await.unwrap().leftover.to_vec();
+            io.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, FRAMES);
+        };
+        tokio::join!(open, answer);
+    }
+
+    #[test]
+    fn the_request_is_that_of_rfc_6455() {
+        let mut offer = Offer::default();
+        offer.add_protocol("b.v2".to_owned()).unwrap();
+        offer.add_protocol("B.v2".to_owned()).unwrap();
+        offer.add_header(HeaderName::from_static("cookie"), HeaderValue::from_static("a=b")).unwrap();
+        offer.add_header(HeaderName::from_static("cookie"), HeaderValue::from_bytes(b"\xff").unwrap()).unwrap();
+        offer.set_origin(HeaderValue::from_static("https://example.com"));
+        let target = Target::parse("ws://user:secret@example.com:8080/live?x=1").unwrap();
+        let (request, accept_key) = offer.request(&target).unwrap();
+        let request = request.iter().map(|&byte| char::from(byte)).collect::<String>();
+        let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        assert_eq!(accept_key, derive_accept_key(key.as_bytes()));
+        assert!(request.starts_with("GET /live?x=1 HTTP/1.1\r\nHost: example.com:8080\r\n"), "{request}");
+        for line in [
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Protocol: b.v2, B.v2",
+            "cookie: a=b",
+            "cookie: \u{ff}",
+            "Origin: https://example.com",
+            "authorization: Basic dXNlcjpzZWNyZXQ=",
+        ] {
+            assert_eq!(request.lines().filter(|it| *it == line).count(), 1, "{line} in {request}");
+        }
+        offer.add_header(AUTHORIZATION, HeaderValue::from_static("Bearer x")).unwrap();
+        let (request, _) = offer.request(&target).unwrap();
+        let request = request.iter().map(|&byte| char::from(byte)).collect::<String>();
+        assert!(request.contains("authorization: Bearer x\r\n") && !request.contains("Basic"), "{request}");
+    }
+}

@@ -53,7 +53,7 @@ impl HeadError {
                 Some(format!("the {kind} head is over {limit} bytes; `Config::max_head_size` raises the limit"))
             }
             Self::TooManyHeaders(limit) => Some(format!(
-                "the {kind} has more than {limit} headers; `Config::max_headers` raises the limit, to {MOST_HEADERS} at most"
+                "the {kind} has more than {limit} headers; `Config::max_headers` raises the limit, up to {MOST_HEADERS}"
             )),
             _ => None,
         }
@@ -71,6 +71,9 @@ where
     let mut scanner = Scanner::new(kind, config);
     let mut bytes = BytesMut::new();
     loop {
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(READ_SIZE);
+        }
         if io.read_buf(&mut (&mut bytes).limit(READ_SIZE)).await.map_err(HeadError::Io)? == 0 {
             return Err(HeadError::Ended(bytes.len()));
         }
@@ -156,5 +159,126 @@ impl Scanner {
             HeadKind::Request => line.windows(6).any(|window| window == b" HTTP/"),
         };
         if has_version { Ok(()) } else { Err(HeadError::NotHttp("not HTTP")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::{ReadBuf, duplex};
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n";
+    const FRAMES: &[u8] = b"\x81\x02hi\r\n\r\n\x00";
+
+    /// Gives one byte a read.
+    struct OneByOne<'a>(&'a [u8]);
+
+    impl AsyncRead for OneByOne<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if let Some((first, rest)) = self.0.split_first() {
+                buf.put_slice(&[*first]);
+                self.0 = rest;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn config(max_head_size: usize, max_headers: usize) -> Config {
+        Config::default().max_head_size(max_head_size).max_headers(max_headers)
+    }
+
+    async fn read(mut bytes: &[u8], config: &Config) -> Result<Head, HeadError> {
+        read_head(&mut bytes, HeadKind::Request, config).await
+    }
+
+    #[tokio::test]
+    async fn wherever_the_bytes_are_cut_none_is_lost() {
+        let all = [REQUEST, FRAMES].concat();
+        for cut in 0..=all.len() {
+            let (first, second) = all.split_at(cut);
+            // A slice that is empty would be the end.
+            let mut io = if first.is_empty() { second.chain(&b""[..]) } else { first.chain(second) };
+            let head = read_head(&mut io, HeadKind::Request, &Config::default()).await.unwrap();
+            assert_eq!(head.bytes, REQUEST, "cut at {cut}");
+            let mut rest = head.leftover.to_vec();
+            io.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, FRAMES, "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_byte_at_a_time_costs_linear_time() {
+        let line = "x".repeat(512 * 1024);
+        let request = format!("GET /{line} HTTP/1.1\r\nHost: {line}\r\n\r\nrest");
+        let mut io = OneByOne(request.as_bytes());
+        let head = read_head(&mut io, HeadKind::Request, &config(2 << 20, 10)).await.unwrap();
+        assert_eq!(head.bytes.len() + 4, request.len());
+        assert!(head.leftover.is_empty());
+        assert_eq!(io.0, b"rest");
+    }
+
+    #[tokio::test]
+    async fn bare_line_feeds_and_empty_lines_before_the_first_line_are_taken() {
+        let head = read(b"\r\n\nGET / HTTP/1.1\nHost: a\n\nrest", &Config::default()).await.unwrap();
+        assert_eq!(head.leftover, "rest");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_transport_is_told_from_a_head() {
+        for len in 0..REQUEST.len() {
+            let error = read(&REQUEST[..len], &Config::default()).await.unwrap_err();
+            assert!(matches!(error, HeadError::Ended(count) if count == len), "{len}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_size_limit_is_exact_and_leftovers_do_not_count() {
+        let all = [REQUEST, &[0; 3000]].concat();
+        assert_eq!(read(&all, &config(REQUEST.len(), 10)).await.unwrap().leftover.len(), 3000);
+        let error = read(&all, &config(REQUEST.len() - 1, 10)).await.unwrap_err();
+        assert!(matches!(error, HeadError::TooLarge(limit) if limit == REQUEST.len() - 1), "{error:?}");
+        let message = HeadError::limit_message("request", &error).unwrap();
+        assert!(message.contains("Config::max_head_size"), "{message}");
+        let error = read(&[b'\n'; 100], &config(50, 10)).await.unwrap_err();
+        assert!(matches!(error, HeadError::TooLarge(50)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn the_header_limit_is_exact_and_does_not_wait_for_the_end() {
+        let head = |count| format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(count));
+        for (setting, limit) in [(0, 0), (3, 3), (10_000, MOST_HEADERS)] {
+            assert!(read(format!("{}\r\n", head(limit)).as_bytes(), &config(1 << 20, setting)).await.is_ok());
+            let error = read(head(limit + 1).as_bytes(), &config(1 << 20, setting)).await.unwrap_err();
+            assert!(matches!(error, HeadError::TooManyHeaders(it) if it == limit), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_fails_before_the_peer_says_more() {
+        use HeadKind::{Request, Response};
+        for (kind, junk, looks_like) in [
+            (Request, &b"\x16\x03\x01\x02\x00"[..], "TLS, not HTTP"),
+            (Response, b"\x15\x03\x01\x00\x02\x02F", "TLS, not HTTP"),
+            (Request, b"\x81\x85", "not HTTP"),
+            (Request, b"hello\r\n", "not HTTP"),
+            (Request, b" GET / HTTP/1.1\r\n", "not HTTP"),
+            (Request, b"GET /\r\n", "not HTTP"),
+            (Request, b"an-endless-word-without-any-end-to-it", "not HTTP"),
+            (Response, b"SSH-2.0-OpenSSH_9.9\r\n", "not HTTP"),
+            (Response, b"220 mail.example ESMTP\r\n", "not HTTP"),
+            (Response, b"HTT\r\n", "not HTTP"),
+            (Response, b"HTTP/2", "another version of HTTP than 1.1"),
+        ] {
+            let (mut io, mut peer) = duplex(100);
+            tokio::io::AsyncWriteExt::write_all(&mut peer, junk).await.unwrap();
+            let error = read_head(&mut io, kind, &Config::default()).await.unwrap_err();
+            assert!(matches!(error, HeadError::NotHttp(it) if it == looks_like), "{junk:?}: {error:?}");
+        }
     }
 }

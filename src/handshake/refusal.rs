@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE},
 };
 use tokio::{
@@ -24,7 +24,8 @@ const DRAIN_BYTES: usize = 8 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    headers: HeaderMap,
+    /// A list, not a `HeaderMap`: this is carried in errors, and those are to be small.
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
 }
 
@@ -33,7 +34,7 @@ impl Refusal {
     pub(crate) fn new(status: StatusCode, why: impl Into<String>) -> Self {
         let mut why = why.into();
         why.push('\n');
-        Self { status, headers: HeaderMap::new(), body: why.into() }
+        Self { status, headers: Vec::new(), body: why.into() }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -41,7 +42,7 @@ impl Refusal {
     }
 
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -51,7 +52,7 @@ impl Refusal {
             return Err(format!("the header `{name}` belongs to the answer itself; leave it out"));
         }
         super::server::check_writable(&name, &value)?;
-        self.headers.append(name, value);
+        self.headers.push((name, value));
         Ok(())
     }
 
@@ -62,8 +63,10 @@ impl Refusal {
     fn into_bytes(self) -> io::Result<Vec<u8>> {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
         let headers = response.headers_mut();
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CONTENT_LENGTH, self.body.len().into());
         // A hop-by-hop header is named in `Connection` (RFC 9110, 7.8).
@@ -85,7 +88,9 @@ impl Refusal {
         let write = async {
             io.write_all(&bytes).await?;
             io.flush().await?;
-            io.shutdown().await
+            // A client that has its answer may be gone already.
+            let _ = io.shutdown().await;
+            Ok::<_, io::Error>(())
         };
         timeout_at(deadline, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         // However that ends, the answer is out.

@@ -44,6 +44,7 @@ where
     let deadline = deadline.min(Instant::now() + MAX_WAIT);
     while !is_complete(&body) {
         let room = length - body.len();
+        body.reserve(room);
         match timeout_at(deadline, io.read_buf(&mut (&mut body).limit(room))).await {
             Ok(Ok(1..)) => {}
             _ => break,

@@ -207,9 +207,8 @@ impl Agreement {
         if let Some(protocol) = &self.protocol {
             if !request.protocols.contains(protocol) {
                 let offered = request.protocols.join(", ");
-                let message = format!(
-                    "the client did not offer the subprotocol {protocol:?} but [{offered}]; pick one of `Upgrade::protocols`"
-                );
+                let message =
+                    format!("the client offered not {protocol:?} but [{offered}]; pick one of `Upgrade::protocols`");
                 return Err(AcceptError::new(AcceptErrorKind::ProtocolNotOffered, message));
             }
             let protocol = HeaderValue::try_from(protocol).map_err(|error| unusable(error.into()))?;
@@ -234,5 +233,57 @@ pub(super) fn check_writable(name: &HeaderName, value: &HeaderValue) -> Result<(
     match value.to_str() {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("the value of the header `{name}` is not visible ASCII; encode it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET /live?x=1 HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: v2,v1\r\nSec-WebSocket-Protocol: v1, v0\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    const FRAMES: &[u8] = b"\x81\x82\0\0\0\0hi\r\n\r\n\x00";
+
+    #[tokio::test]
+    async fn wherever_the_request_is_cut_no_frame_is_lost() {
+        let all = [REQUEST, FRAMES].concat();
+        for cut in 1..=all.len() {
+            let (first, second) = all.split_at(cut);
+            let mut io = first.chain(second);
+            let (request, leftover) = read_request(&mut io, &Config::default()).await.unwrap();
+            assert_eq!(request.uri, "/live?x=1");
+            assert_eq!(request.protocols, ["v2", "v1", "v0"]);
+            let mut rest = leftover.to_vec();
+            io.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, FRAMES, "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_response_is_that_of_rfc_6455() {
+        let (request, _) = read_request(&mut &REQUEST[..], &Config::default()).await.unwrap();
+        let mut agreement = Agreement::default();
+        agreement.set_protocol("v1".to_owned());
+        let cookie = || (HeaderName::from_static("set-cookie"), HeaderValue::from_static("a=b"));
+        agreement.add_header(cookie().0, cookie().1).unwrap();
+        agreement.add_header(cookie().0, cookie().1).unwrap();
+        let (response, negotiated) = agreement.respond_to(&request).unwrap();
+        let response = String::from_utf8(response).unwrap().to_lowercase();
+        assert!(response.starts_with("http/1.1 101 switching protocols\r\n") && response.ends_with("\r\n\r\n"));
+        for (line, count) in [
+            ("connection: upgrade", 1),
+            ("upgrade: websocket", 1),
+            // The example of RFC 6455, 1.3.
+            ("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=", 1),
+            ("sec-websocket-protocol: v1", 1),
+            ("set-cookie: a=b", 2),
+        ] {
+            assert_eq!(response.lines().filter(|it| *it == line).count(), count, "{line} in {response}");
+        }
+        assert_eq!(negotiated, Negotiated::default().with_protocol("v1").with_url("/live?x=1"));
     }
 }
