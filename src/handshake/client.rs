@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{
 
 use super::{
     extensions,
-    head::{Head, HeadError, HeadKind, read_head},
+    head::{HeadError, HeadKind, read_head},
     header, response_body,
     target::Target,
 };
@@ -131,13 +131,20 @@ where
         let lost = |error| ConnectError::caused(ConnectErrorKind::Io, "sending the handshake request failed", error);
         io.write_all(&request).await.map_err(lost)?;
         io.flush().await.map_err(lost)?;
-        read_head(io, HeadKind::Response, config).await.map_err(no_response)
+        let mut bytes = BytesMut::new();
+        loop {
+            let head = read_head(io, bytes, HeadKind::Response, config).await.map_err(no_response)?;
+            let response = parse(&head.bytes)?;
+            if is_final(response.status()) {
+                return Ok((response, head.leftover));
+            }
+            bytes = head.leftover;
+        }
     };
-    let Head { bytes, leftover } = match timeout_at(deadline, exchange).await {
-        Ok(head) => head?,
+    let (response, leftover) = match timeout_at(deadline, exchange).await {
+        Ok(response) => response?,
         Err(_) => return Err(timed_out("the server did not answer the handshake", config.handshake_timeout)),
     };
-    let response = parse(&bytes)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let body = response_body::read_start(io, response.status(), response.headers(), leftover, deadline).await;
         return Err(ConnectError::refused(response.map(|_| body)));
@@ -145,6 +152,11 @@ where
     let mut negotiated = check(response.headers(), &accept_key, offer, config)?;
     negotiated.url.clone_from(&target.url);
     Ok(Opened { negotiated, leftover })
+}
+
+/// Whether this is the answer. Interim responses may come before it, "Early Hints" for example (RFC 9110, 15.2).
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// The error of a handshake that takes too long.
@@ -273,7 +285,8 @@ mod tests {
         let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
         let accept = derive_accept_key(key.as_bytes());
         let head = format!(
-            "HTTP/1.1 101 Sure\r\nUpgrade: WebSocket\r\nConnection: keep-alive\r\nConnection: x, upgrade\r\n\
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+             HTTP/1.1 101 Sure\r\nUpgrade: WebSocket\r\nConnection: keep-alive\r\nConnection: x, upgrade\r\n\
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
         );
         let response = [head.as_bytes(), FRAMES].concat();

@@ -60,26 +60,30 @@ impl HeadError {
     }
 }
 
-/// Reads a head. At most `Config::max_head_size` bytes and one read more are ever held.
+/// Reads a head that begins with `bytes`. At most `Config::max_head_size` bytes and one read more are ever held.
 ///
 /// # Cancel safety
 /// Not cancel-safe: what was read is lost with the future, which is to be dropped only to give the handshake up.
-pub(crate) async fn read_head<R>(io: &mut R, kind: HeadKind, config: &Config) -> Result<Head, HeadError>
+pub(crate) async fn read_head<R>(
+    io: &mut R,
+    mut bytes: BytesMut,
+    kind: HeadKind,
+    config: &Config,
+) -> Result<Head, HeadError>
 where
     R: AsyncRead + Unpin,
 {
     let mut scanner = Scanner::new(kind, config);
-    let mut bytes = BytesMut::new();
     loop {
+        if let Some(end) = scanner.scan(&bytes)? {
+            let leftover = bytes.split_off(end);
+            return Ok(Head { bytes, leftover });
+        }
         if bytes.len() == bytes.capacity() {
             bytes.reserve(READ_SIZE);
         }
         if io.read_buf(&mut (&mut bytes).limit(READ_SIZE)).await.map_err(HeadError::Io)? == 0 {
             return Err(HeadError::Ended(bytes.len()));
-        }
-        if let Some(end) = scanner.scan(&bytes)? {
-            let leftover = bytes.split_off(end);
-            return Ok(Head { bytes, leftover });
         }
     }
 }
@@ -194,7 +198,7 @@ mod tests {
     }
 
     async fn read(mut bytes: &[u8], config: &Config) -> Result<Head, HeadError> {
-        read_head(&mut bytes, HeadKind::Request, config).await
+        read_head(&mut bytes, BytesMut::new(), HeadKind::Request, config).await
     }
 
     #[tokio::test]
@@ -204,7 +208,7 @@ mod tests {
             let (first, second) = all.split_at(cut);
             // A slice that is empty would be the end.
             let mut io = if first.is_empty() { second.chain(&b""[..]) } else { first.chain(second) };
-            let head = read_head(&mut io, HeadKind::Request, &Config::default()).await.unwrap();
+            let head = read_head(&mut io, BytesMut::new(), HeadKind::Request, &Config::default()).await.unwrap();
             assert_eq!(head.bytes, REQUEST, "cut at {cut}");
             let mut rest = head.leftover.to_vec();
             io.read_to_end(&mut rest).await.unwrap();
@@ -217,7 +221,7 @@ mod tests {
         let line = "x".repeat(512 * 1024);
         let request = format!("GET /{line} HTTP/1.1\r\nHost: {line}\r\n\r\nrest");
         let mut io = OneByOne(request.as_bytes());
-        let head = read_head(&mut io, HeadKind::Request, &config(2 << 20, 10)).await.unwrap();
+        let head = read_head(&mut io, BytesMut::new(), HeadKind::Request, &config(2 << 20, 10)).await.unwrap();
         assert_eq!(head.bytes.len() + 4, request.len());
         assert!(head.leftover.is_empty());
         assert_eq!(io.0, b"rest");
@@ -277,7 +281,7 @@ mod tests {
         ] {
             let (mut io, mut peer) = duplex(100);
             tokio::io::AsyncWriteExt::write_all(&mut peer, junk).await.unwrap();
-            let error = read_head(&mut io, kind, &Config::default()).await.unwrap_err();
+            let error = read_head(&mut io, BytesMut::new(), kind, &Config::default()).await.unwrap_err();
             assert!(matches!(error, HeadError::NotHttp(it) if it == looks_like), "{junk:?}: {error:?}");
         }
     }

@@ -36,7 +36,7 @@ where
 {
     let is_chunked = header::has_element(headers, &TRANSFER_ENCODING, "chunked");
     let length = match header::single(headers, &CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()) {
-        _ if status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => 0,
+        _ if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => 0,
         Some(length) if !is_chunked => MAX_BODY.min(length),
         _ => MAX_BODY,
     };

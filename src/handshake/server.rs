@@ -60,7 +60,8 @@ pub(crate) async fn read_request<R>(io: &mut R, config: &Config) -> Result<(Upgr
 where
     R: AsyncRead + Unpin,
 {
-    let Head { bytes, leftover } = read_head(io, HeadKind::Request, config).await.map_err(no_request)?;
+    let Head { bytes, leftover } =
+        read_head(io, BytesMut::new(), HeadKind::Request, config).await.map_err(no_request)?;
     let request = check(parse(&bytes)?).map_err(|refusal| bad(refusal.0, refusal.1))?;
     Ok((request, leftover))
 }
