@@ -2,6 +2,7 @@
 
 mod client;
 mod interop;
+mod leftover;
 mod listener;
 mod server;
 
