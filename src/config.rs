@@ -23,6 +23,9 @@ pub struct Config {
     pub(crate) max_whole_message_size: usize,
     pub(crate) max_frame_payload: usize,
     pub(crate) close_timeout: Duration,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) keepalive_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_head_size: usize,
     pub(crate) max_headers: usize,
@@ -38,6 +41,9 @@ impl Default for Config {
             max_whole_message_size: 64 << 20,
             max_frame_payload: 64 * 1024,
             close_timeout: Duration::from_secs(10),
+            ping_interval: Some(Duration::from_secs(20)),
+            keepalive_timeout: Some(Duration::from_secs(60)),
+            idle_timeout: None,
             handshake_timeout: Duration::from_secs(30),
             max_head_size: 16 * 1024,
             max_headers: 100,
@@ -87,6 +93,31 @@ impl Config {
     /// How long closing may go on without a byte of progress before the transport is dropped. Default 10 s.
     pub fn close_timeout(mut self, time: Duration) -> Self {
         self.close_timeout = time;
+        self
+    }
+
+    /// How long the peer may be silent before it is sent a ping; and, while our own reader lags so that nothing can be
+    /// heard, how often the peer is sent an unsolicited pong, lest it take us for dead. Default 20 s, `None` for never.
+    pub fn ping_interval(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = time.into();
+        self
+    }
+
+    /// How long there may be no sign of life before the peer counts as dead and the connection fails with
+    /// [`ConnectionError::KeepaliveTimeout`](crate::ConnectionError::KeepaliveTimeout). Default 60 s, `None` for never.
+    ///
+    /// A sign of life is any byte that arrives, and any that a congested transport takes: slow is not dead. The clock
+    /// stands still while our own reader lags. It wants a shorter `ping_interval`, or the peer may just have nothing to say.
+    pub fn keepalive_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.keepalive_timeout = time.into();
+        self
+    }
+
+    /// How long there may be no message in either direction before the connection fails with
+    /// [`ConnectionError::IdleTimeout`](crate::ConnectionError::IdleTimeout); the peer is told with close code 1001.
+    /// Default `None`, for ever. Pings and pongs do not count; the clock stands still while our own reader lags.
+    pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = time.into();
         self
     }
 

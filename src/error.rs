@@ -123,6 +123,12 @@ pub enum ConnectionError {
     /// Closing made no progress for the close timeout, and the transport was dropped.
     #[error("the peer did not complete the closing handshake within {0:?}; `Config::close_timeout` sets this time")]
     CloseTimeout(Duration),
+    /// The peer gave no sign of life for the keepalive timeout.
+    #[error("no sign of life from the peer for {0:?}; `Config::keepalive_timeout` sets this time")]
+    KeepaliveTimeout(Duration),
+    /// No message went either way for the idle timeout; the peer was told with close code 1001.
+    #[error("no message for {0:?}; `Config::idle_timeout` sets this time")]
+    IdleTimeout(Duration),
     /// A [`MessageWriter`](crate::MessageWriter) was dropped before `finish`; the peer was told with close code 1011.
     #[error("a message was dropped unfinished")]
     UnfinishedMessage,
@@ -153,11 +159,13 @@ impl ConnectionError {
             Self::Protocol(error) => error.close_code(),
             Self::MessageTooLarge { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::UnfinishedMessage => CloseCode::INTERNAL_ERROR,
+            Self::IdleTimeout(_) => CloseCode::GOING_AWAY,
             _ => return None,
         };
         let reason = match self {
             Self::Protocol(error) => error.to_string(),
             Self::MessageTooLarge { limit, .. } => format!("message of more than {limit} bytes"),
+            Self::IdleTimeout(time) => format!("no message for {time:?}"),
             other => other.to_string(),
         };
         Some(CloseFrame::truncated(code, &reason))
@@ -260,7 +268,7 @@ impl ConnectionError {
             Self::Protocol(_) | Self::MessageTooLarge { .. } => io::ErrorKind::InvalidData,
             Self::Io(error) => error.kind(),
             Self::Lost | Self::Unsent(_) => io::ErrorKind::ConnectionReset,
-            Self::CloseTimeout(_) => io::ErrorKind::TimedOut,
+            Self::CloseTimeout(_) | Self::KeepaliveTimeout(_) | Self::IdleTimeout(_) => io::ErrorKind::TimedOut,
             Self::UnfinishedMessage | Self::Aborted | Self::RuntimeShutDown => io::ErrorKind::ConnectionAborted,
         }
     }

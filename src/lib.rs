@@ -134,7 +134,5 @@ pub use negotiated::Negotiated;
 pub use net::NetStream;
 pub use role::Role;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
-pub use stats::Stats;
-pub use stream::{
-    Closed, Control, MessageReader, MessageWriter, Readable, ReadyState, StartMessage, WebSocketStream, Writable,
-};
+pub use stats::{DirectionStats, ReadyState, Stats};
+pub use stream::{Closed, Control, MessageReader, MessageWriter, Readable, StartMessage, WebSocketStream, Writable};

@@ -3,9 +3,11 @@
 use std::{
     collections::VecDeque,
     task::{Context, Waker},
+    time::{Duration, Instant},
 };
 
-use crate::{error::Outcome, proto::recv::Chunk, stats::Stats};
+use super::now;
+use crate::{error::Outcome, proto::recv::Chunk, stats::DirectionStats};
 
 /// What a chunk counts for beyond its payload, so that floods of empty messages are bounded too.
 pub(crate) const CHUNK_COST: usize = 64;
@@ -35,11 +37,11 @@ pub(crate) struct Inbound {
     discard: Discard,
     end: Option<Outcome>,
     reader: Option<Waker>,
-    /// The driver does not read until half of the mark is free.
-    paused: bool,
+    /// Since when the driver does not read, until half of the mark is free.
+    paused: Option<Instant>,
     /// The driver wants to know when the reader has taken everything.
     tell_caught_up: bool,
-    stats: Stats,
+    stats: DirectionStats,
 }
 
 /// What the reader finds in the queue.
@@ -69,20 +71,22 @@ impl Inbound {
             discard: Discard::Nothing,
             end: None,
             reader: None,
-            paused: false,
+            paused: None,
             tell_caught_up: false,
-            stats: Stats::default(),
+            stats: DirectionStats::default(),
         }
     }
 
     // ---- the driver's side ----
 
-    /// Appends a batch; who is to be woken.
-    pub(crate) fn push(&mut self, batch: &mut VecDeque<Queued>, bytes_received: u64) -> Option<Waker> {
-        self.stats.bytes_received = bytes_received;
+    /// Appends a batch; who is to be woken. `stats` is what the driver counts.
+    pub(crate) fn push(&mut self, batch: &mut VecDeque<Queued>, stats: DirectionStats) -> Option<Waker> {
+        self.stats.bytes = stats.bytes;
+        self.stats.frames = stats.frames;
+        self.stats.control_frames = stats.control_frames;
         for queued in batch.drain(..) {
             let last = queued.chunk.last;
-            self.stats.messages_received += u64::from(last);
+            self.stats.messages += u64::from(last);
             match self.discard {
                 Discard::Nothing => {
                     self.buffered += queued.cost;
@@ -92,7 +96,7 @@ impl Inbound {
                 Discard::Message | Discard::Everything => {}
             }
         }
-        self.stats.read_buffered_max = self.stats.read_buffered_max.max(self.buffered);
+        self.stats.buffered_max = self.stats.buffered_max.max(self.buffered);
         if self.queue.is_empty() { None } else { self.reader.take() }
     }
 
@@ -106,7 +110,10 @@ impl Inbound {
         if self.room() > 0 {
             return false;
         }
-        self.stats.read_pauses += u64::from(!std::mem::replace(&mut self.paused, true));
+        if self.paused.is_none() {
+            self.paused = Some(now());
+            self.stats.pauses += 1;
+        }
         true
     }
 
@@ -127,9 +134,13 @@ impl Inbound {
     /// Gives back the room of chunks that have been consumed.
     pub(crate) fn credit(&mut self, cost: usize) -> Wake {
         self.buffered -= cost;
-        let resume = self.paused && self.buffered <= self.high_water_mark / 2;
-        self.paused &= !resume;
-        if resume { Wake::Driver } else { Wake::Nobody }
+        if self.buffered <= self.high_water_mark / 2 { self.resume() } else { Wake::Nobody }
+    }
+
+    fn resume(&mut self) -> Wake {
+        let Some(since) = self.paused.take() else { return Wake::Nobody };
+        self.stats.paused += now() - since;
+        Wake::Driver
     }
 
     /// Swaps everything queued into `local`, which is empty.
@@ -167,12 +178,13 @@ impl Inbound {
     pub(crate) fn discard(&mut self) {
         self.queue = VecDeque::new();
         self.buffered = 0;
-        self.paused = false;
+        self.resume();
         self.discard = Discard::Everything;
         self.reader = None;
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        Stats { read_buffered: self.buffered, ..self.stats }
+    pub(crate) fn stats(&self) -> DirectionStats {
+        let pausing = self.paused.map_or(Duration::ZERO, |since| now() - since);
+        DirectionStats { buffered: self.buffered, paused: self.stats.paused + pausing, ..self.stats }
     }
 }

@@ -64,8 +64,6 @@ struct Driver<T> {
     read: ReadBuffer,
     /// Decoded, not yet queued.
     batch: VecDeque<Queued>,
-    bytes_received: u64,
-    bytes_sent: u64,
     /// Everything accepted has been fetched.
     all_fetched: bool,
     /// Something was written and not flushed.
@@ -80,12 +78,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
         Self {
             transport,
-            connection: Connection::new(shared.role, &shared.config),
+            connection: Connection::new(shared.role, &shared.config, now()),
             shared,
-            bytes_received: leftover.len() as u64,
             read: ReadBuffer::holding(leftover),
             batch: VecDeque::new(),
-            bytes_sent: 0,
             all_fetched: true,
             unflushed: false,
             told: false,
@@ -99,14 +95,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let now = now();
         let mut outbound = self.shared.outbound();
         let requests = std::mem::take(&mut outbound.requests);
-        if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
-            outbound.state = WriteState::Closed;
-        }
-        self.connection.fetch(&mut outbound.outbox);
+        let refused = match outbound.state {
+            WriteState::Open if !self.connection.is_writable() => outbound.end(WriteState::Closed),
+            _ => None,
+        };
+        self.connection.fetch(&mut outbound.outbox, now);
         self.all_fetched = outbound.outbox.len() == 0;
-        let writer = outbound.report(self.connection.unwritten(), self.bytes_sent);
+        let writer = outbound.report(&self.connection);
         drop(outbound);
-        wake(writer);
+        wake(refused.or(writer));
 
         if let Some(frame) = requests.close {
             self.connection.close(frame, now);
@@ -140,17 +137,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match Pin::new(&mut self.transport).poll_write_vectored(cx, &slices[..used]) {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(len)) => {
-                self.bytes_sent += len as u64;
                 self.unflushed = true;
                 self.connection.wrote(len, now());
             }
             Poll::Ready(Err(error)) => self.write_failed(error),
-            Poll::Pending if self.connection.is_replying() => {
-                let shared = self.shared.clone();
-                self.connection.blocked(&mut shared.outbound().outbox, now(), &mut mask_key);
-                return Poll::Pending;
+            Poll::Pending => {
+                self.connection.blocked(now());
+                // Once the unsent data is given up, our Close frame is next: another round writes it.
+                if !self.connection.must_reply() {
+                    return Poll::Pending;
+                }
+                let mut outbound = self.shared.outbound();
+                self.connection.give_up_unsent(&mut outbound.outbox, now(), &mut mask_key);
             }
-            Poll::Pending => return Poll::Pending,
         }
         Poll::Ready(())
     }
@@ -179,7 +178,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Decodes what is there, or reads more, as far as the reader and the peer keep up. `Ready`: it made progress.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.connection.wants_read() {
+        if !self.connection.wants_read() || self.is_reader_behind() {
             return Poll::Pending;
         }
         if self.read.is_decoded() {
@@ -188,16 +187,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.decode()
     }
 
+    /// The reader has as much as it may have: nothing more is read or decoded until it has taken half.
+    fn is_reader_behind(&mut self) -> bool {
+        let paused = self.connection.is_delivering() && self.shared.inbound().pause();
+        self.connection.set_paused(paused, now());
+        paused
+    }
+
     fn read_transport(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.connection.is_delivering() && self.shared.inbound().pause() {
-            return Poll::Pending;
-        }
         match ready!(poll_read_buf(Pin::new(&mut self.transport), cx, self.read.prepare())) {
             Ok(0) => self.connection.eof(),
             Ok(len) => {
                 self.read.filled(len);
-                self.bytes_received += len as u64;
-                self.connection.arrived(now());
+                self.connection.arrived(len, now());
             }
             Err(error) => self.connection.read_failed(error),
         }
@@ -206,13 +208,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Decodes up to a queueful and hands it to the reader in one go.
     fn decode(&mut self) -> Poll<()> {
-        let mut inbound = self.shared.inbound();
-        if self.connection.is_delivering() && inbound.pause() {
-            return Poll::Pending;
-        }
-        let room = inbound.room();
-        drop(inbound);
-
+        let room = self.shared.inbound().room();
         let now = now();
         let mut cost = 0;
         let mut closed = false;
@@ -248,7 +244,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
 
         let mut inbound = self.shared.inbound();
-        let reader = inbound.push(&mut self.batch, self.bytes_received);
+        let reader = inbound.push(&mut self.batch, self.connection.received());
         if closed && inbound.tell_when_caught_up() {
             self.connection.wait_for_reader(now);
         }
@@ -275,12 +271,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         let deadline = tokio::time::Instant::from_std(deadline);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() != deadline {
+        // A deadline that has moved on, as it does with every byte, is looked at when the old one has passed.
+        if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
         ready!(sleep.as_mut().poll(cx));
         self.sleep = None;
-        self.connection.timed_out(now());
+        self.connection.timed_out(now(), &mut mask_key);
         Poll::Ready(())
     }
 }
@@ -314,6 +311,7 @@ impl<T> Drop for Driver<T> {
         if !self.told {
             end(&self.shared, Err(ConnectionError::RuntimeShutDown));
         }
+        self.shared.outbound().closed = true;
     }
 }
 

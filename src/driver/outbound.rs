@@ -2,12 +2,20 @@
 
 use std::{
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::channel::oneshot;
 
-use crate::{close::CloseFrame, config::Config, error::ConnectionError, proto::send::Outbox, role::Role, stats::Stats};
+use super::now;
+use crate::{
+    close::CloseFrame,
+    config::Config,
+    error::ConnectionError,
+    proto::{connection::Connection, send::Outbox},
+    role::Role,
+    stats::{DirectionStats, ReadyState},
+};
 
 /// What the application wants, until the driver has seen it.
 #[derive(Debug, Default)]
@@ -40,9 +48,14 @@ pub(crate) struct Outbound {
     /// Bytes the driver has fetched and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
+    /// The driver is gone, and the transport with it.
+    pub(crate) closed: bool,
     /// The driver has nothing to write: the next frame must wake it.
     driver_idle: bool,
-    bytes_sent: u64,
+    /// What the driver counts.
+    stats: DirectionStats,
+    blocked: Option<Instant>,
+    round_trip: Option<Duration>,
     buffered_max: usize,
 }
 
@@ -55,8 +68,11 @@ impl Outbound {
             high_water_mark: config.write_high_water_mark,
             in_flight: 0,
             writer: None,
+            closed: false,
             driver_idle: true,
-            bytes_sent: 0,
+            stats: DirectionStats::default(),
+            blocked: None,
+            round_trip: None,
             buffered_max: 0,
         }
     }
@@ -70,15 +86,29 @@ impl Outbound {
         self.high_water_mark
     }
 
-    /// What there is to tell about this direction, added to `stats`.
-    pub(crate) fn stats(&self, stats: Stats) -> Stats {
-        Stats {
-            bytes_sent: self.bytes_sent,
-            messages_sent: self.outbox.messages(),
-            write_buffered: self.buffered(),
-            write_buffered_max: self.buffered_max,
-            ..stats
+    pub(crate) fn stats(&self) -> DirectionStats {
+        let blocked = self.blocked.map_or(Duration::ZERO, |since| now() - since);
+        DirectionStats {
+            messages: self.outbox.messages(),
+            frames: self.stats.frames + self.outbox.frames(),
+            buffered: self.buffered(),
+            buffered_max: self.buffered_max,
+            paused: self.stats.paused + blocked,
+            ..self.stats
         }
+    }
+
+    pub(crate) fn ready_state(&self) -> ReadyState {
+        match self.state {
+            _ if self.closed => ReadyState::Closed,
+            WriteState::Open => ReadyState::Open,
+            WriteState::Closed | WriteState::Failed(_) => ReadyState::Closing,
+        }
+    }
+
+    /// The smoothed time between ping and pong.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     // ---- the writer's side ----
@@ -114,11 +144,13 @@ impl Outbound {
 
     // ---- the driver's side ----
 
-    /// Notes what the driver still holds and has written in all. A writer that waits is woken at half the mark.
-    pub(crate) fn report(&mut self, in_flight: usize, bytes_sent: u64) -> Option<Waker> {
-        self.in_flight = in_flight;
-        self.bytes_sent = bytes_sent;
-        self.driver_idle = in_flight == 0 && self.outbox.len() == 0;
+    /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark.
+    pub(crate) fn report(&mut self, connection: &Connection) -> Option<Waker> {
+        self.in_flight = connection.unwritten();
+        self.stats = connection.sent();
+        self.blocked = connection.blocked_since();
+        self.round_trip = connection.round_trip();
+        self.driver_idle = self.buffered() == 0;
         if self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
     }
 

@@ -86,8 +86,10 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let stats = self.inbound().stats();
-        self.outbound().stats(stats)
+        let received = self.inbound().stats();
+        let outbound = self.outbound();
+        let (sent, round_trip) = (outbound.stats(), outbound.round_trip());
+        Stats { received, sent, round_trip, ready_state: outbound.ready_state() }
     }
 }
 

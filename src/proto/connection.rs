@@ -8,6 +8,7 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
+    keepalive::{Due, Keepalive},
     pings::Pings,
     recv::{Chunk, Received, Receiver},
     send::{MaskKeys, Outbox},
@@ -18,6 +19,7 @@ use crate::{
     config::Config,
     error::{ConnectionError, Outcome},
     role::Role,
+    stats::DirectionStats,
     wire::header::OpCode,
 };
 
@@ -65,6 +67,7 @@ pub(crate) struct Connection {
     receiver: Receiver,
     stage: Stage,
     pings: Pings,
+    keepalive: Keepalive,
     phase: Phase,
     /// Our Close frame, until it is staged.
     close: Option<CloseFrame>,
@@ -73,20 +76,28 @@ pub(crate) struct Connection {
     peer_close: Option<CloseFrame>,
     /// Why the end is not clean.
     failure: Option<ConnectionError>,
+    /// Of all phases but `Open`, whose clock is the keepalive's.
     deadline: Option<Instant>,
     /// Nobody takes what comes in; then its coming is not progress.
     discarding: bool,
     eof: bool,
+    bytes_received: u64,
+    bytes_sent: u64,
+    /// Since when the transport takes no more.
+    blocked: Option<Instant>,
+    write_pauses: u64,
+    write_paused: Duration,
 }
 
 impl Connection {
-    pub(crate) fn new(role: Role, config: &Config) -> Self {
+    pub(crate) fn new(role: Role, config: &Config, now: Instant) -> Self {
         Self {
             role,
             close_timeout: config.close_timeout,
             receiver: Receiver::new(role, config.max_message_size),
             stage: Stage::new(role, config.max_frame_payload),
             pings: Pings::default(),
+            keepalive: Keepalive::new(config, now),
             phase: Phase::Open,
             close: None,
             close_staged: false,
@@ -95,13 +106,21 @@ impl Connection {
             deadline: None,
             discarding: false,
             eof: false,
+            bytes_received: 0,
+            bytes_sent: 0,
+            blocked: None,
+            write_pauses: 0,
+            write_paused: Duration::ZERO,
         }
     }
 
     // ---- what the application did ----
 
     /// Takes what the application has queued.
-    pub(crate) fn fetch(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn fetch(&mut self, outbox: &mut Outbox, now: Instant) {
+        if outbox.len() > 0 {
+            self.keepalive.used(now);
+        }
         match self.phase {
             Phase::Open | Phase::Closing | Phase::Grace | Phase::Replying => self.stage.fetch(outbox),
             _ => outbox.clear(),
@@ -216,6 +235,11 @@ impl Connection {
     /// The transport has taken `len` bytes, and they are flushed if these were the last.
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
         self.stage.advance(len);
+        self.bytes_sent += len as u64;
+        if let Some(since) = self.blocked.take() {
+            self.write_paused += now.saturating_duration_since(since);
+            self.keepalive.heard(now);
+        }
         self.progress(now);
         if self.close_staged && self.stage.is_empty() {
             match self.phase {
@@ -226,11 +250,16 @@ impl Connection {
         }
     }
 
-    /// The transport takes no more for now. If the peer has closed, what it did not take is not sent any more.
-    pub(crate) fn blocked(&mut self, outbox: &mut Outbox, now: Instant, keys: MaskKeys<'_>) {
-        if self.phase != Phase::Replying || self.close_staged {
-            return;
+    /// The transport takes no more for now.
+    pub(crate) fn blocked(&mut self, now: Instant) {
+        if self.blocked.is_none() {
+            self.blocked = Some(now);
+            self.write_pauses += 1;
         }
+    }
+
+    /// The peer has closed and the transport is [`blocked`](Self::blocked): what it did not take is not sent any more.
+    pub(crate) fn give_up_unsent(&mut self, outbox: &mut Outbox, now: Instant, keys: MaskKeys<'_>) {
         let waiting = outbox.len();
         outbox.clear();
         match self.stage.cut() {
@@ -288,7 +317,9 @@ impl Connection {
     }
 
     /// Bytes have arrived.
-    pub(crate) fn arrived(&mut self, now: Instant) {
+    pub(crate) fn arrived(&mut self, len: usize, now: Instant) {
+        self.bytes_received += len as u64;
+        self.keepalive.heard(now);
         if !self.discarding && self.peer_close.is_none() && self.failure.is_none() {
             self.progress(now);
         }
@@ -303,7 +334,10 @@ impl Connection {
                 return None;
             }
             match self.receiver.decode(input) {
-                Ok(Some(Received::Chunk(chunk))) => return Some(Event::Chunk(chunk)),
+                Ok(Some(Received::Chunk(chunk))) => {
+                    self.keepalive.used(now);
+                    return Some(Event::Chunk(chunk));
+                }
                 Ok(None) => return None,
                 Ok(Some(received)) => {
                     if let Some(event) = self.control(received, now, keys) {
@@ -395,17 +429,39 @@ impl Connection {
 
     // ---- time and the end ----
 
-    /// When [`timed_out`](Self::timed_out) is to be called.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// Whether our own reader lags, so that the transport is left unread.
+    pub(crate) fn set_paused(&mut self, paused: bool, now: Instant) {
+        self.keepalive.set_paused(paused, now);
     }
 
-    pub(crate) fn timed_out(&mut self, now: Instant) {
+    /// When [`timed_out`](Self::timed_out) is to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.phase == Phase::Open { self.keepalive.deadline() } else { self.deadline }
+    }
+
+    fn keep_alive(&mut self, now: Instant, keys: MaskKeys<'_>) {
+        match self.keepalive.due(now) {
+            Due::Nothing => {}
+            // One that could not be written yet says as much as two.
+            Due::Ping | Due::Heartbeat if self.stage.has_control() => {}
+            Due::Ping => {
+                self.ping(now, keys);
+            }
+            Due::Heartbeat => self.stage.push_control(OpCode::Pong, &[], keys),
+            Due::Dead(timeout) => self.lost(ConnectionError::KeepaliveTimeout(timeout)),
+            Due::Idle(timeout) => self.fail(ConnectionError::IdleTimeout(timeout), now, keys),
+        }
+    }
+
+    pub(crate) fn timed_out(&mut self, now: Instant, keys: MaskKeys<'_>) {
+        if self.phase == Phase::Open {
+            return self.keep_alive(now, keys);
+        }
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.phase {
-            Phase::Open | Phase::Done => self.deadline = None,
+            Phase::Open | Phase::Done => {}
             Phase::Grace => self.enter(Phase::Replying, now),
             Phase::Closing | Phase::Replying => {
                 let error = match self.peer_close {
@@ -432,9 +488,32 @@ impl Connection {
         self.phase == Phase::Done
     }
 
-    /// The peer has closed, and what it did not take is not sent any more.
-    pub(crate) fn is_replying(&self) -> bool {
-        self.phase == Phase::Replying
+    /// The peer has closed, and waits for our Close frame.
+    pub(crate) fn must_reply(&self) -> bool {
+        self.phase == Phase::Replying && !self.close_staged
+    }
+
+    // ---- statistics ----
+
+    pub(crate) fn received(&self) -> DirectionStats {
+        let (frames, control_frames) = self.receiver.frames();
+        DirectionStats { bytes: self.bytes_received, frames, control_frames, ..DirectionStats::default() }
+    }
+
+    /// All but what the outbox knows itself.
+    pub(crate) fn sent(&self) -> DirectionStats {
+        let (frames, control_frames) = self.stage.frames();
+        let (pauses, paused) = (self.write_pauses, self.write_paused);
+        DirectionStats { bytes: self.bytes_sent, frames, control_frames, pauses, paused, ..DirectionStats::default() }
+    }
+
+    /// Since when the transport takes no more.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        self.blocked
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.pings.round_trip()
     }
 
     /// The application may still write.

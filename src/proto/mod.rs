@@ -22,6 +22,7 @@
 //! [`is_done`](connection::Connection::is_done) when the transport may be dropped.
 
 pub(crate) mod connection;
+pub(crate) mod keepalive;
 pub(crate) mod pings;
 pub(crate) mod recv;
 pub(crate) mod send;

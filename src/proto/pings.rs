@@ -10,6 +10,8 @@ use std::{
 pub(crate) struct Pings {
     next: u64,
     sent: VecDeque<(u64, Instant)>,
+    /// Smoothed as in RFC 6298, 2.
+    round_trip: Option<Duration>,
 }
 
 impl Pings {
@@ -26,7 +28,14 @@ impl Pings {
         let number = u64::from_be_bytes(payload.try_into().ok()?);
         let at = self.sent.iter().position(|(sent, _)| *sent == number)?;
         let (number, begun) = self.sent.drain(..=at).next_back()?;
-        Some((number, now.saturating_duration_since(begun)))
+        let trip = now.saturating_duration_since(begun);
+        self.round_trip = Some(self.round_trip.map_or(trip, |smoothed| (smoothed * 7 + trip) / 8));
+        Some((number, trip))
+    }
+
+    /// The smoothed round trip.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 }
 
@@ -44,5 +53,8 @@ mod tests {
         assert_eq!(pings.answered(&99u64.to_be_bytes(), at(6)), None);
         assert_eq!(pings.answered(&b.to_be_bytes(), at(8)), Some((b, Duration::from_millis(3))));
         assert_eq!(pings.answered(&a.to_be_bytes(), at(9)), None, "the later pong answered this one too");
+        let c = pings.begin(at(10));
+        pings.answered(&c.to_be_bytes(), at(21));
+        assert_eq!(pings.round_trip(), Some(Duration::from_millis(4)), "7/8 of 3 ms and 1/8 of 11 ms");
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Receiver {
     control: BytesMut,
     /// Found behind bytes that had to be delivered first.
     deferred: Option<ConnectionError>,
+    frames: u64,
+    control_frames: u64,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,14 @@ impl Receiver {
             message: None,
             control: BytesMut::new(),
             deferred: None,
+            frames: 0,
+            control_frames: 0,
         }
+    }
+
+    /// Data frames and control frames begun.
+    pub(crate) fn frames(&self) -> (u64, u64) {
+        (self.frames, self.control_frames)
     }
 
     /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, not copies.
@@ -112,9 +121,11 @@ impl Receiver {
             OpCode::Binary => Some(MessageKind::Binary),
             OpCode::Continuation => None,
             OpCode::Close | OpCode::Ping | OpCode::Pong => {
+                self.control_frames += 1;
                 return Ok(Frame::from(header));
             }
         };
+        self.frames += 1;
         let message = match (kind, &mut self.message) {
             (Some(kind), message @ None) => {
                 message.insert(MessageState { kind, first: true, size: 0, text: Utf8Validator::default() })

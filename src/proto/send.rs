@@ -87,11 +87,12 @@ pub(crate) struct Outbox {
     len: usize,
     open: Option<OpenMessage>,
     messages: u64,
+    frames: u64,
 }
 
 impl Outbox {
     pub(crate) fn new(role: Role, max_frame_payload: usize) -> Self {
-        Self { role, max_frame_payload, pieces: VecDeque::new(), len: 0, open: None, messages: 0 }
+        Self { role, max_frame_payload, pieces: VecDeque::new(), len: 0, open: None, messages: 0, frames: 0 }
     }
 
     /// Bytes that wait here.
@@ -104,6 +105,11 @@ impl Outbox {
         self.messages
     }
 
+    /// Data frames encoded here; those of large payloads are counted by the stage.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// A whole message.
     pub(crate) fn message(&mut self, kind: MessageKind, payload: Bytes, keys: MaskKeys<'_>) {
         self.messages += 1;
@@ -114,6 +120,7 @@ impl Outbox {
     pub(crate) fn begin(&mut self, kind: MessageKind, length: Option<u64>, keys: MaskKeys<'_>) {
         let opcode = opcode(kind);
         let single = length.map(|len| {
+            self.frames += 1;
             let mask = self.key(keys);
             let mut header = BytesMut::with_capacity(MAX_HEADER);
             self.len += push_frame(&mut header, FrameHeader { fin: true, opcode, mask, len }, &[]);
@@ -236,6 +243,7 @@ impl Outbox {
 
     /// Queues one frame with a copy of its payload.
     fn copied(&mut self, opcode: OpCode, fin: bool, data: &[u8], keys: MaskKeys<'_>) {
+        self.frames += 1;
         let header = FrameHeader { fin, opcode, mask: self.key(keys), len: data.len() as u64 };
         let tail = self.tail(MAX_HEADER + data.len());
         let at = tail.len();

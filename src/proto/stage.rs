@@ -61,6 +61,8 @@ pub(crate) struct Stage {
     missing: u64,
     /// Control frames that wait for a frame boundary.
     control: BytesMut,
+    frames: u64,
+    control_frames: u64,
 }
 
 impl Stage {
@@ -75,7 +77,19 @@ impl Stage {
             written: 0,
             missing: 0,
             control: BytesMut::new(),
+            frames: 0,
+            control_frames: 0,
         }
+    }
+
+    /// Data frames of large payloads, and control frames, prepared so far.
+    pub(crate) fn frames(&self) -> (u64, u64) {
+        (self.frames, self.control_frames)
+    }
+
+    /// A control frame waits for a frame boundary.
+    pub(crate) fn has_control(&self) -> bool {
+        !self.control.is_empty()
     }
 
     /// Bytes that wait here, data and control.
@@ -99,6 +113,7 @@ impl Stage {
 
     /// Queues a ping or pong; it overtakes data at the next frame boundary.
     pub(crate) fn push_control(&mut self, opcode: OpCode, payload: &[u8], keys: MaskKeys<'_>) {
+        self.control_frames += 1;
         let mask = (self.role == Role::Client).then(keys);
         push_frame(&mut self.control, FrameHeader { fin: true, opcode, mask, len: payload.len() as u64 }, payload);
     }
@@ -111,6 +126,7 @@ impl Stage {
             payload.extend_from_slice(frame.reason.as_bytes());
         }
         self.place_control();
+        self.control_frames += 1;
         let mask = (self.role == Role::Client).then(keys);
         let header = FrameHeader { fin: true, opcode: OpCode::Close, mask, len: payload.len() as u64 };
         let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
@@ -205,7 +221,8 @@ impl Stage {
 
     /// Drops everything; the transport takes no more.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.role, self.max_frame_payload);
+        let Self { frames, control_frames, .. } = *self;
+        *self = Self { frames, control_frames, ..Self::new(self.role, self.max_frame_payload) };
     }
 
     /// Puts waiting control frames at the next frame boundary, if it is known yet.
@@ -271,6 +288,7 @@ impl Stage {
         while self.items_len < STAGE_MAX && !large.payload.is_empty() {
             let payload = large.payload.split_to(large.payload.len().min(self.max_frame_payload));
             let fin = large.fin && large.payload.is_empty();
+            self.frames += 1;
             let opcode = std::mem::replace(&mut large.opcode, OpCode::Continuation);
             let len = payload.len() as u64;
             if self.role == Role::Client {

@@ -8,10 +8,8 @@ use std::{
 
 use futures::{FutureExt, channel::oneshot, future};
 
-use super::ReadyState;
 use crate::{
     close::CloseInfo,
-    driver::{outbound::WriteState, shared::Shared},
     error::{ConnectionError, Outcome},
 };
 
@@ -45,17 +43,6 @@ pub struct Closed(future::Shared<oneshot::Receiver<Outcome>>);
 impl Closed {
     pub(crate) fn new(receiver: oneshot::Receiver<Outcome>) -> Self {
         Self(receiver.shared())
-    }
-
-    pub(crate) fn ready_state(&self, shared: &Shared) -> ReadyState {
-        // The driver has reported, but possibly nobody has awaited it yet: look without waiting.
-        if self.clone().now_or_never().is_some() {
-            ReadyState::Closed
-        } else if matches!(shared.outbound().state, WriteState::Open) {
-            ReadyState::Open
-        } else {
-            ReadyState::Closing
-        }
     }
 }
 

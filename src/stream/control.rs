@@ -9,19 +9,8 @@ use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::shared::{Handle, Shared},
     error::{CloseError, ConnectionError},
-    stats::Stats,
+    stats::{ReadyState, Stats},
 };
-
-/// How far a connection is. The handshake comes before; there is no state for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadyState {
-    /// Messages go both ways.
-    Open,
-    /// `close` was called, the peer's Close frame came, or the connection failed; nothing more can be sent.
-    Closing,
-    /// It is over, and the transport has been dropped.
-    Closed,
-}
 
 /// A cheap, cloneable handle: closes, aborts, pings and watches a connection whose halves are elsewhere.
 ///
@@ -92,7 +81,7 @@ impl Control {
 
     /// Open, closing or closed.
     pub fn ready_state(&self) -> ReadyState {
-        self.closed.ready_state(&self.shared)
+        self.shared.stats().ready_state
     }
 
     /// How the connection ended, or will end.

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::{
     closed::Closed,
-    control::{Control, ReadyState},
+    control::Control,
     message_reader::MessageReader,
     message_writer::{MessageWriter, StartMessage},
     readable::Readable,
@@ -36,7 +36,7 @@ use crate::{
     message::{Message, MessageKind},
     negotiated::Negotiated,
     role::Role,
-    stats::Stats,
+    stats::{ReadyState, Stats},
 };
 
 /// An open connection whose messages are streams of chunks, with backpressure counted in bytes: unlike a plain
@@ -155,7 +155,7 @@ impl WebSocketStream {
 
     /// Open, closing or closed.
     pub fn ready_state(&self) -> ReadyState {
-        self.control().ready_state()
+        self.stats().ready_state
     }
 
     /// Bytes accepted and not yet written to the transport, frame headers included.
