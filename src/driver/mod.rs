@@ -25,6 +25,7 @@ use tokio::{
     time::Sleep,
 };
 use tokio_util::io::poll_read_buf;
+use tracing::Instrument;
 
 use self::{
     inbound::{CHUNK_COST, Queued},
@@ -49,11 +50,20 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (closed, receiver) = oneshot::channel();
+    // Without the query, which may hold a token.
+    let url = shared.negotiated.url.split('?').next().unwrap_or_default();
+    let span = tracing::debug_span!("connection", role = ?shared.role, url);
     let driver = Driver::new(transport, leftover, shared);
-    tokio::spawn(async move {
+    let task = async move {
+        tracing::debug!("open");
         let outcome = driver.await;
+        match &outcome {
+            Ok(info) => tracing::debug!(close_code = %info.close_code, reason = info.reason, "closed"),
+            Err(error) => tracing::debug!(%error, "ended uncleanly"),
+        }
         let _ = closed.send(outcome);
-    });
+    };
+    tokio::spawn(task.instrument(span));
     receiver
 }
 
