@@ -70,6 +70,7 @@
 //! ```text
 //! received, not taken = read high-water mark + one read buffer (256 KiB) + one chunk (at most a read buffer)
 //! accepted, not sent  = write high-water mark + the one message or chunk that overshot it + pongs (16 KiB)
+//!                       + on a client 320 KiB, where frames of large `Bytes` are masked
 //! ```
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small

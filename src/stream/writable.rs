@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll, ready},
 };
 
@@ -134,6 +134,9 @@ impl Writable {
     /// received. The close code is 1000-1003, 1007-1014 or 3000-4999, or
     /// [`NO_STATUS`](CloseCode::NO_STATUS) for a Close frame without a body; the reason has at most 123 bytes.
     ///
+    /// The peer's Close frame stands behind its data: with more than the read high-water mark of that left unread it is
+    /// not seen. Read on meanwhile, or drop the [`Readable`](crate::Readable), or the close timeout decides.
+    ///
     /// If the connection is closing already, the code and reason given here are not sent, and this waits all the same.
     ///
     /// # Errors
@@ -200,21 +203,28 @@ impl Writable {
             (WriteState::Open, Poll::Pending) => Poll::Pending,
             (state, _) => Poll::Ready(Err(refusal(state))),
         };
-        let wake = outbound.must_wake_driver();
-        drop(outbound);
-        if wake {
-            self.shared.wake_driver();
-        }
+        self.tell_driver(outbound);
         result
     }
 
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let mut outbound = self.shared.outbound();
-        ready!(outbound.poll_below(1, cx));
-        Poll::Ready(match &outbound.state {
+        let flushed = outbound.poll_below(1, cx);
+        let result = match &outbound.state {
             WriteState::Open => Ok(()),
             state => Err(refusal(state)),
-        })
+        };
+        self.tell_driver(outbound);
+        flushed.map(|()| result)
+    }
+
+    /// After something was put into the outbox: wakes the driver if it had nothing to write.
+    fn tell_driver(&self, mut outbound: MutexGuard<'_, Outbound>) {
+        let wake = outbound.must_wake_driver();
+        drop(outbound);
+        if wake {
+            self.shared.wake_driver();
+        }
     }
 
     /// Ends the message that is being written.
@@ -224,11 +234,7 @@ impl Writable {
             WriteState::Open => outbound.outbox.finish(&mut mask_key),
             state => return Err(refusal(state)),
         }
-        let wake = outbound.must_wake_driver();
-        drop(outbound);
-        if wake {
-            self.shared.wake_driver();
-        }
+        self.tell_driver(outbound);
         self.in_message = false;
         Ok(())
     }
@@ -279,16 +285,12 @@ impl Sink<Message> for Writable {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let mut outbound = self.shared.outbound();
+        let outbound = self.shared.outbound();
         let result = match &outbound.state {
             WriteState::Open => Ok(()),
             state => Err(refusal(state)),
         };
-        let wake = outbound.must_wake_driver();
-        drop(outbound);
-        if wake {
-            self.shared.wake_driver();
-        }
+        self.tell_driver(outbound);
         Poll::Ready(result)
     }
 
