@@ -17,6 +17,7 @@ mod write;
 // What the public tests do not cover.
 mod closing_time;
 mod control_frames;
+mod document;
 mod faults;
 mod options;
 mod queued;
