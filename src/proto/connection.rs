@@ -222,9 +222,9 @@ impl Connection {
         self.stage.slices(slices)
     }
 
-    /// Bytes fetched and not yet written.
+    /// Bytes fetched and not yet written; control frames do not count.
     pub(crate) fn unwritten(&self) -> usize {
-        self.stage.len()
+        self.stage.data_len()
     }
 
     /// Nothing is ready to be written.
@@ -287,7 +287,7 @@ impl Connection {
 
     /// The transport takes nothing any more. `all_fetched` as in [`fill`](Self::fill).
     pub(crate) fn write_failed(&mut self, error: std::io::Error, all_fetched: bool, now: Instant) {
-        let nothing_lost = self.close_staged || (all_fetched && self.stage.is_empty());
+        let nothing_lost = self.close_staged || (all_fetched && self.unwritten() == 0);
         self.stage.clear();
         match self.phase {
             // The peer has closed and is gone: whether our answer reached it makes no difference any more.
