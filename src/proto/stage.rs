@@ -170,9 +170,19 @@ impl Stage {
                     self.pieces_len -= len;
                     self.missing = missing;
                 }
-                Piece::Body { payload, mask } => {
+                Piece::Body { payload, mask: None } => {
                     self.pieces_len -= len;
-                    self.push_body(payload, mask);
+                    self.push_body(payload);
+                }
+                Piece::Body { mut payload, mask: Some(mut mask) } => {
+                    let part = payload.split_to(len.min(STAGE_MAX));
+                    self.pieces_len -= part.len();
+                    let mut masked = BytesMut::with_capacity(part.len());
+                    mask.copy(&part, &mut masked);
+                    self.push_body(masked.freeze());
+                    if !payload.is_empty() {
+                        self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
+                    }
                 }
                 Piece::Large(mut large) => {
                     self.push_large(&mut large, keys);
@@ -292,18 +302,11 @@ impl Stage {
         self.items.push_back(Item::Frames(frames));
     }
 
-    fn push_body(&mut self, payload: Bytes, mask: Option<Mask>) {
+    /// Payload of the frame of declared length, as it goes on the wire.
+    fn push_body(&mut self, payload: Bytes) {
         self.missing -= payload.len() as u64;
         self.items_len += payload.len();
-        let data = match mask {
-            Some(mut mask) => {
-                let mut out = BytesMut::with_capacity(payload.len());
-                mask.copy(&payload, &mut out);
-                out.freeze()
-            }
-            None => payload,
-        };
-        self.items.push_back(Item::Body(data));
+        self.items.push_back(Item::Body(payload));
     }
 
     /// Stages frames of a large payload until the stage is full.
