@@ -11,10 +11,7 @@ use super::send::{Large, MaskKeys, Outbox, Piece, push_frame};
 use crate::{
     close::{CloseCode, CloseFrame},
     role::Role,
-    wire::{
-        header::{FrameHeader, MAX_HEADER, OpCode},
-        mask::Mask,
-    },
+    wire::header::{FrameHeader, MAX_HEADER, OpCode},
 };
 
 /// Encoded bytes to have ready for one vectored write.

@@ -3,6 +3,7 @@
 mod cuts;
 mod model;
 mod recv;
+mod sending;
 
 use std::{
     collections::VecDeque,
