@@ -243,8 +243,7 @@ impl Connection {
         self.progress(now);
         if self.close_staged && self.stage.is_empty() {
             match self.phase {
-                Phase::Closing if self.peer_close.is_none() => {}
-                Phase::Closing | Phase::Replying | Phase::Failing => self.all_said(now),
+                Phase::Replying | Phase::Failing => self.all_said(now),
                 _ => {}
             }
         }
@@ -383,11 +382,7 @@ impl Connection {
                 self.failure = Some(self.unsent());
                 self.phase = Phase::Done;
             }
-            Phase::Closing if self.close_staged => {
-                if self.stage.is_empty() {
-                    self.all_said(now);
-                }
-            }
+            Phase::Closing if self.close_staged && self.stage.is_empty() => self.all_said(now),
             _ => {
                 self.close.get_or_insert(frame);
                 self.enter(Phase::Replying, now);
