@@ -527,8 +527,7 @@ impl Connection {
     /// Both Close frames went their way, or a failure has been told: who ends the transport (7.1.1)?
     fn all_said(&mut self, now: Instant) {
         self.phase = match (self.role, &self.failure) {
-            (Role::Client, None) if self.eof => Phase::Done,
-            (Role::Client, None) => Phase::Lingering,
+            (Role::Client, None) if !self.eof => Phase::Lingering,
             _ => Phase::ShuttingDown,
         };
         self.deadline = Some(now + LINGER);
