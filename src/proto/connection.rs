@@ -535,13 +535,13 @@ impl Connection {
 
     fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
-        self.deadline = Some(now + self.close_timeout);
+        self.deadline = now.checked_add(self.close_timeout);
     }
 
     /// A byte went through: closing is given more time.
     fn progress(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Closing | Phase::Replying | Phase::Failing | Phase::WriteBroken) {
-            self.deadline = Some(now + self.close_timeout);
+            self.deadline = now.checked_add(self.close_timeout);
         }
     }
 }
