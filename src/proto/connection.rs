@@ -158,10 +158,12 @@ impl Connection {
             return;
         }
         let frame = error.close_frame();
-        let writable = self.phase != Phase::WriteBroken && self.stage.cut().is_some();
+        let cut = if self.phase == Phase::WriteBroken { None } else { self.stage.cut() };
+        // Our own Close frame is the last thing staged: if anything was cut, so was it, unless it had begun to be written.
+        self.close_staged &= cut == Some(0);
         self.failure.get_or_insert(error);
         match frame {
-            Some(frame) if writable => {
+            Some(frame) if cut.is_some() => {
                 self.enter(Phase::Failing, now);
                 if !std::mem::replace(&mut self.close_staged, true) {
                     self.stage.push_close(&frame, keys);
