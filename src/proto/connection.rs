@@ -178,7 +178,7 @@ impl Connection {
     /// Queues a ping; its number.
     pub(crate) fn ping(&mut self, now: Instant, keys: MaskKeys<'_>) -> u64 {
         let number = self.pings.begin(now);
-        if !self.close_staged {
+        if self.may_send_control() {
             self.stage.push_control(OpCode::Ping, &number.to_be_bytes(), keys);
         }
         number
@@ -361,7 +361,7 @@ impl Connection {
     fn control(&mut self, received: Received, now: Instant, keys: MaskKeys<'_>) -> Option<Event> {
         match received {
             Received::Ping(payload) => {
-                if !self.close_staged && self.phase != Phase::WriteBroken {
+                if self.may_send_control() {
                     self.stage.push_control(OpCode::Pong, &payload, keys);
                 }
                 None
@@ -516,6 +516,11 @@ impl Connection {
     /// The application may still write.
     pub(crate) fn is_writable(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Grace)
+    }
+
+    /// Pings and pongs: not behind our Close frame, nor to a transport that takes nothing.
+    fn may_send_control(&self) -> bool {
+        !self.close_staged && !matches!(self.phase, Phase::WriteBroken | Phase::Done)
     }
 
     fn is_over(&self) -> bool {
