@@ -1,5 +1,6 @@
 //! The core without a runtime: endpoints joined by pipes of bounded capacity, in virtual time.
 
+mod closing;
 mod cuts;
 mod model;
 mod recv;
