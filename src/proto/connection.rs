@@ -288,7 +288,10 @@ impl Connection {
 
     /// The transport takes nothing any more. `all_fetched` as in [`fill`](Self::fill).
     pub(crate) fn write_failed(&mut self, error: std::io::Error, all_fetched: bool, now: Instant) {
-        let nothing_lost = self.close_staged || (all_fetched && self.unwritten() == 0);
+        let nothing_lost = match self.close_staged {
+            true => self.stage.is_last_item(),
+            false => all_fetched && self.unwritten() == 0,
+        };
         self.stage.clear();
         match self.phase {
             // The peer has closed and is gone: whether our answer reached it makes no difference any more.

@@ -208,6 +208,11 @@ impl Stage {
         self.items.is_empty()
     }
 
+    /// One item is left, or none: the Close frame, if that has been pushed.
+    pub(crate) fn is_last_item(&self) -> bool {
+        self.items.len() <= 1
+    }
+
     /// The transport has taken `len` bytes.
     pub(crate) fn advance(&mut self, len: usize) {
         self.items_len -= len;
