@@ -2,6 +2,8 @@
 
 mod closing;
 mod cuts;
+mod endings;
+mod liveness;
 mod model;
 mod recv;
 mod sending;
@@ -134,6 +136,8 @@ struct Endpoint {
     pongs: Vec<u64>,
     /// The application does not read.
     lags: bool,
+    /// The answer to a Close frame waits for the reader.
+    waits_for_reader: bool,
     /// The application has closed for writing.
     closed: bool,
     close: Option<CloseFrame>,
@@ -153,6 +157,7 @@ impl Endpoint {
             closes_seen: 0,
             pongs: Vec::new(),
             lags: false,
+            waits_for_reader: false,
             closed: false,
             close: None,
             fail: None,
@@ -212,11 +217,13 @@ impl Endpoint {
     /// One round of the driving contract; whether it made progress.
     fn turn(&mut self, now: Instant, incoming: &mut Pipe, outgoing: &mut Pipe) -> bool {
         if self.connection.is_done() {
+            // The transport has been dropped.
+            incoming.broken = true;
             return !std::mem::replace(&mut outgoing.ended, true);
         }
         let wrote = self.write(now, outgoing);
         let read = self.read(now, incoming);
-        wrote || read
+        wrote || read || self.connection.is_done()
     }
 
     fn write(&mut self, now: Instant, outgoing: &mut Pipe) -> bool {
@@ -287,7 +294,12 @@ impl Endpoint {
                     *whole = chunk.last;
                 }
                 Event::Pong(number, _) => self.pongs.push(number),
-                Event::Close => self.closes_seen += 1,
+                Event::Close => {
+                    self.closes_seen += 1;
+                    if self.waits_for_reader {
+                        self.connection.wait_for_reader(now);
+                    }
+                }
             }
         }
         true

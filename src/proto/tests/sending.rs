@@ -187,7 +187,7 @@ fn messages(frames: &[Frame]) -> Vec<(MessageKind, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_wire_has_what_was_accepted_and_control_frames_at_the_next_boundary(
