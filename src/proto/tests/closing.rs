@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{BINARY, Bench, CLOSE, CONT, FIN, PING, PONG, Pair, TEXT, close_body, info, other};
 use crate::{
     close::CloseCode,
-    config::Config,
     error::ConnectionError,
     message::MessageKind::{Binary, Text},
     role::Role,
@@ -30,7 +29,7 @@ fn is_lost(bench: &Bench) -> bool {
 fn everything_accepted_goes_before_the_close_frame() {
     for role in ROLES {
         for capacity in [1, 10, 1000] {
-            let mut bench = Bench::with(role, &Config::default().max_frame_payload(125));
+            let mut bench = Bench::with(role, &super::config().max_frame_payload(125));
             bench.outgoing.capacity = capacity;
             bench.end.send(Text, "first");
             bench.end.send(Binary, vec![1; 1000]);
@@ -140,7 +139,7 @@ fn a_peer_that_is_not_read_from_does_not_keep_closing_from_its_end() {
 #[test]
 fn a_close_timeout_without_end_is_no_deadline() {
     for role in ROLES {
-        let mut bench = Bench::with(role, &Config::default().close_timeout(Duration::MAX));
+        let mut bench = Bench::with(role, &super::config().close_timeout(Duration::MAX));
         bench.end.close(1000, "");
         bench.settle();
         assert_eq!(bench.end.deadline(), None);
@@ -430,7 +429,7 @@ fn a_client_whose_server_has_ended_the_transport_already_shuts_it_down_in_order(
 fn both_ends_agree_whoever_begins() {
     for capacity in [1, 7, 100_000] {
         for (client, server) in [(true, false), (false, true), (true, true)] {
-            let mut pair = Pair::new(&Config::default(), capacity);
+            let mut pair = Pair::new(&super::config(), capacity);
             pair.client.send(Text, "up");
             pair.server.send(Text, "down");
             if client {

@@ -5,7 +5,6 @@ use std::{io, time::Duration};
 use super::{BINARY, Bench, CLOSE, FIN, PING, PONG, TEXT, close_body, frame, info, other};
 use crate::{
     close::CloseCode,
-    config::Config,
     error::{ConnectionError, ProtocolError},
     message::MessageKind::{Binary, Text},
     role::Role,
@@ -275,7 +274,7 @@ fn a_flood_of_pings_is_answered_one_by_one_and_held_in_bounds() {
 #[test]
 fn a_flood_of_pings_does_not_keep_our_close_frame_from_going_out_or_from_timing_out() {
     for role in ROLES {
-        let mut bench = Bench::with(role, &Config::default());
+        let mut bench = Bench::with(role, &super::config());
         bench.outgoing.capacity = 100;
         bench.hear(&frame(other(role), PING, &[0; 100]).repeat(1000));
         assert!(!bench.end.connection.wants_read());

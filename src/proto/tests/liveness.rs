@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::{CONT, Endpoint, FIN, Pair, TEXT, model::frames};
-use crate::{config::Config, error::ConnectionError, message::MessageKind};
+use crate::{error::ConnectionError, message::MessageKind};
 
 /// What may happen to a pair of endpoints. The flag says which end does it: the client's if it is set.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ proptest! {
         read_size in prop_oneof![Just(1usize), Just(10), Just(10_000)],
         ops in proptest::collection::vec(op(), 0..40),
     ) {
-        let mut pair = Pair::new(&Config::default().max_frame_payload(1000), capacity);
+        let mut pair = Pair::new(&super::config().max_frame_payload(1000), capacity);
         (pair.client.read_size, pair.server.read_size) = (read_size, read_size);
         let (mut client, mut server) = (Application::default(), Application::default());
         for op in &ops {

@@ -49,6 +49,11 @@ fn counted_keys() -> impl FnMut() -> [u8; 4] {
     }
 }
 
+/// The defaults, without the keepalive: time goes by in silence.
+fn config() -> Config {
+    Config::default().ping_interval(None).keepalive_timeout(None)
+}
+
 fn other(role: Role) -> Role {
     match role {
         Role::Client => Role::Server,
@@ -145,9 +150,9 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(role: Role, config: &Config) -> Self {
+    fn new(role: Role, config: &Config, now: Instant) -> Self {
         Self {
-            connection: Connection::new(role, config),
+            connection: Connection::new(role, config, now),
             outbox: Outbox::new(role, config.max_frame_payload),
             keys: Box::new(counted_keys()),
             role,
@@ -227,7 +232,7 @@ impl Endpoint {
     }
 
     fn write(&mut self, now: Instant, outgoing: &mut Pipe) -> bool {
-        self.connection.fetch(&mut self.outbox);
+        self.connection.fetch(&mut self.outbox, now);
         let all_fetched = self.outbox.len() == 0;
         if let Some(frame) = self.close.take() {
             self.connection.close(frame, now);
@@ -254,10 +259,12 @@ impl Endpoint {
         assert!(!bytes.is_empty(), "a transport that is given nothing answers 0, which means it is broken");
         match outgoing.push(&bytes) {
             0 => {
-                if self.connection.is_replying() {
-                    self.connection.blocked(&mut self.outbox, now, &mut *self.keys);
+                self.connection.blocked(now);
+                let gives_up = self.connection.must_reply();
+                if gives_up {
+                    self.connection.give_up_unsent(&mut self.outbox, now, &mut *self.keys);
                 }
-                false
+                gives_up
             }
             len => {
                 self.connection.wrote(len, now);
@@ -275,7 +282,7 @@ impl Endpoint {
             match (bytes.is_empty(), incoming.ended) {
                 (true, true) => self.connection.eof(),
                 (true, false) => return false,
-                (false, _) => self.connection.arrived(now),
+                (false, _) => self.connection.arrived(bytes.len(), now),
             }
             self.input.extend_from_slice(&bytes);
         }
@@ -305,6 +312,10 @@ impl Endpoint {
         true
     }
 
+    fn timed_out(&mut self, now: Instant) {
+        self.connection.timed_out(now, &mut *self.keys);
+    }
+
     fn deadline(&self) -> Option<Instant> {
         if self.connection.is_done() { None } else { self.connection.deadline() }
     }
@@ -320,15 +331,16 @@ struct Bench {
 
 impl Bench {
     fn new(role: Role) -> Self {
-        Self::with(role, &Config::default())
+        Self::with(role, &config())
     }
 
     fn with(role: Role, config: &Config) -> Self {
+        let now = Instant::now();
         Self {
-            end: Endpoint::new(role, config),
+            end: Endpoint::new(role, config, now),
             incoming: Pipe::new(usize::MAX),
             outgoing: Pipe::new(usize::MAX),
-            now: Instant::now(),
+            now,
         }
     }
 
@@ -372,7 +384,7 @@ impl Bench {
         self.settle();
         while let Some(deadline) = self.end.deadline().filter(|deadline| *deadline <= until) {
             self.now = self.now.max(deadline);
-            self.end.connection.timed_out(self.now);
+            self.end.timed_out(self.now);
             self.settle();
         }
         self.now = until;
@@ -387,7 +399,7 @@ impl Bench {
             let deadline = self.end.deadline().expect("a phase without a deadline");
             self.now = self.now.max(deadline);
             assert!(self.now - start < FOREVER, "the deadlines never end");
-            self.end.connection.timed_out(self.now);
+            self.end.timed_out(self.now);
             self.settle();
         }
         self.now - start
@@ -421,12 +433,13 @@ struct Pair {
 
 impl Pair {
     fn new(config: &Config, capacity: usize) -> Self {
+        let now = Instant::now();
         Self {
-            client: Endpoint::new(Role::Client, config),
-            server: Endpoint::new(Role::Server, config),
+            client: Endpoint::new(Role::Client, config, now),
+            server: Endpoint::new(Role::Server, config, now),
             up: Pipe::new(capacity),
             down: Pipe::new(capacity),
-            now: Instant::now(),
+            now,
         }
     }
 
@@ -450,7 +463,7 @@ impl Pair {
         let Some(deadline) = next.filter(|deadline| *deadline <= until) else { return false };
         self.now = self.now.max(deadline);
         for end in [&mut self.client, &mut self.server] {
-            end.connection.timed_out(self.now);
+            end.timed_out(self.now);
         }
         true
     }

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     close::CloseCode,
-    config::Config,
     error::{ConnectionError, ProtocolError},
     message::MessageKind,
     role::Role,
@@ -320,7 +319,7 @@ fn s8_1_binary_may_be_anything() {
 #[test]
 fn s10_4_a_message_over_the_limit_fails_with_1009_before_its_payload() {
     for role in ROLES {
-        let config = Config::default().max_message_size(10);
+        let config = super::config().max_message_size(10);
         for frames in [&[(FIN | BINARY, &[0; 11][..])][..], &[(BINARY, &[0; 10][..]), (FIN, &[0; 1])]] {
             let mut bench = Bench::with(role, &config);
             bench.hear(&from_peer(role, &[(FIN | TEXT, b"0123456789")]));

@@ -7,7 +7,7 @@ use super::{
     BINARY, Bench, CLOSE, CONT, FIN, PING, PONG, TEXT, close_body,
     model::{Frame, frames},
 };
-use crate::{close::CloseCode, config::Config, message::MessageKind, role::Role};
+use crate::{close::CloseCode, message::MessageKind, role::Role};
 
 /// What an application, a peer and a transport may do to a sender.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ struct Sender {
 
 impl Sender {
     fn new(role: Role, max_frame: usize) -> Self {
-        let mut bench = Bench::with(role, &Config::default().max_frame_payload(max_frame));
+        let mut bench = Bench::with(role, &super::config().max_frame_payload(max_frame));
         bench.outgoing.capacity = 0;
         Self { bench, max_frame, next: 0, accepted: Vec::new(), open: None, control: Vec::new(), room: 0 }
     }
@@ -252,7 +252,7 @@ fn a_pong_overtakes_in_the_middle_of_a_staged_batch_of_small_frames() {
 #[test]
 fn a_pong_goes_between_the_fragments_of_a_large_message() {
     for role in [Role::Client, Role::Server] {
-        let mut bench = Bench::with(role, &Config::default().max_frame_payload(1000));
+        let mut bench = Bench::with(role, &super::config().max_frame_payload(1000));
         bench.outgoing.capacity = 1500;
         bench.end.send(MessageKind::Binary, vec![7; 10_000]);
         bench.settle().hear_frame(PING, b"p");
@@ -326,7 +326,7 @@ fn finishing_sets_fin_where_it_still_can_and_never_on_another_message() {
     // Every order of up to four of these between the beginning and the end of a message.
     for role in [Role::Client, Role::Server] {
         for order in 0..4usize.pow(4) {
-            let mut bench = Bench::with(role, &Config::default().max_frame_payload(2000));
+            let mut bench = Bench::with(role, &super::config().max_frame_payload(2000));
             bench.end.send(MessageKind::Text, small("before"));
             bench.end.send(MessageKind::Binary, vec![2; 5000]);
             bench.end.begin(MessageKind::Binary, None);
