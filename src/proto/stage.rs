@@ -89,9 +89,9 @@ impl Stage {
         (self.frames, self.control_frames)
     }
 
-    /// A control frame waits for a frame boundary.
+    /// A control frame waits to be written.
     pub(crate) fn has_control(&self) -> bool {
-        !self.control.is_empty()
+        self.control_len() > 0
     }
 
     /// Bytes that wait here, without control frames. Those may wait for a frame that the application has to complete,

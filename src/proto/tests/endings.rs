@@ -302,6 +302,19 @@ fn pings_are_answered_while_data_is_blocked_and_while_we_close() {
 }
 
 #[test]
+fn a_ping_of_the_keepalive_is_not_repeated_while_the_last_one_waits() {
+    for role in ROLES {
+        let config = super::config().ping_interval(SECOND);
+        let mut bench = Bench::with(role, &config);
+        bench.outgoing.capacity = 0;
+        bench.settle().wait(3600 * SECOND);
+        bench.outgoing.capacity = usize::MAX;
+        bench.settle();
+        assert_eq!(bench.said().len(), 1);
+    }
+}
+
+#[test]
 fn a_pong_tells_the_round_trip_of_its_ping() {
     for role in ROLES {
         let mut bench = Bench::new(role);
