@@ -7,6 +7,8 @@ pub(crate) mod inbound;
 pub(crate) mod outbound;
 mod read_buffer;
 pub(crate) mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
