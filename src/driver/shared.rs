@@ -65,7 +65,13 @@ impl Shared {
     }
 
     pub(crate) fn request_abort(&self) {
-        self.outbound().requests.abort = true;
+        let mut outbound = self.outbound();
+        outbound.requests.abort = true;
+        if matches!(outbound.state, WriteState::Open) {
+            // What was accepted from here on would not be sent.
+            outbound.state = WriteState::Closed;
+        }
+        drop(outbound);
         self.wake_driver();
     }
 

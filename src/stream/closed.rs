@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures::{FutureExt, channel::oneshot, future};
@@ -50,6 +50,10 @@ impl Future for Closed {
     type Output = Result<CloseInfo, ConnectionError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|outcome| outcome.unwrap_or(Err(ConnectionError::RuntimeShutDown)))
+        // A `Shared` is spent once it has resolved, and so are its later clones; this future may be awaited again.
+        let unspent = self.0.clone();
+        let outcome = ready!(Pin::new(&mut self.0).poll(cx));
+        self.0 = unspent;
+        Poll::Ready(outcome.unwrap_or(Err(ConnectionError::RuntimeShutDown)))
     }
 }
