@@ -7,6 +7,8 @@ pub(crate) mod inbound;
 pub(crate) mod outbound;
 mod read_buffer;
 pub(crate) mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -105,6 +107,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let now = now();
         let mut outbound = self.shared.outbound();
         let requests = std::mem::take(&mut outbound.requests);
+        // Before it is decided, under the lock, whether more is accepted: these may end that.
+        if requests.discard {
+            self.connection.discard(now);
+        }
+        if requests.caught_up {
+            self.connection.reader_caught_up(now);
+        }
         let refused = match outbound.state {
             WriteState::Open if !self.connection.is_writable() => outbound.end(WriteState::Closed),
             _ => None,
@@ -117,12 +126,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
         if let Some(frame) = requests.close {
             self.connection.close(frame, now);
-        }
-        if requests.discard {
-            self.connection.discard(now);
-        }
-        if requests.caught_up {
-            self.connection.reader_caught_up(now);
         }
         for ping in requests.pings {
             self.pings.push_back((self.connection.ping(now, &mut mask_key), ping));

@@ -157,6 +157,8 @@ impl Outbound {
     /// Writing ends.
     pub(crate) fn end(&mut self, state: WriteState) -> Option<Waker> {
         self.state = state;
+        // Nobody will answer those that came too late.
+        self.requests.pings = Vec::new();
         self.writer.take()
     }
 }

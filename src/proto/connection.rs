@@ -158,10 +158,12 @@ impl Connection {
             return;
         }
         let frame = error.close_frame();
-        let writable = self.phase != Phase::WriteBroken && self.stage.cut().is_some();
+        let cut = if self.phase == Phase::WriteBroken { None } else { self.stage.cut() };
+        // Our own Close frame is the last thing staged: if anything was cut, so was it, unless it had begun to be written.
+        self.close_staged &= cut == Some(0);
         self.failure.get_or_insert(error);
         match frame {
-            Some(frame) if writable => {
+            Some(frame) if cut.is_some() => {
                 self.enter(Phase::Failing, now);
                 if !std::mem::replace(&mut self.close_staged, true) {
                     self.stage.push_close(&frame, keys);
@@ -176,7 +178,7 @@ impl Connection {
     /// Queues a ping; its number.
     pub(crate) fn ping(&mut self, now: Instant, keys: MaskKeys<'_>) -> u64 {
         let number = self.pings.begin(now);
-        if !self.close_staged {
+        if self.may_send_control() {
             self.stage.push_control(OpCode::Ping, &number.to_be_bytes(), keys);
         }
         number
@@ -222,9 +224,9 @@ impl Connection {
         self.stage.slices(slices)
     }
 
-    /// Bytes fetched and not yet written.
+    /// Bytes fetched and not yet written; control frames do not count.
     pub(crate) fn unwritten(&self) -> usize {
-        self.stage.len()
+        self.stage.data_len()
     }
 
     /// Nothing is ready to be written.
@@ -243,8 +245,7 @@ impl Connection {
         self.progress(now);
         if self.close_staged && self.stage.is_empty() {
             match self.phase {
-                Phase::Closing if self.peer_close.is_none() => {}
-                Phase::Closing | Phase::Replying | Phase::Failing => self.all_said(now),
+                Phase::Replying | Phase::Failing => self.all_said(now),
                 _ => {}
             }
         }
@@ -287,7 +288,10 @@ impl Connection {
 
     /// The transport takes nothing any more. `all_fetched` as in [`fill`](Self::fill).
     pub(crate) fn write_failed(&mut self, error: std::io::Error, all_fetched: bool, now: Instant) {
-        let nothing_lost = self.close_staged || (all_fetched && self.stage.is_empty());
+        let nothing_lost = match self.close_staged {
+            true => self.stage.is_last_item(),
+            false => all_fetched && self.unwritten() == 0,
+        };
         self.stage.clear();
         match self.phase {
             // The peer has closed and is gone: whether our answer reached it makes no difference any more.
@@ -360,7 +364,7 @@ impl Connection {
     fn control(&mut self, received: Received, now: Instant, keys: MaskKeys<'_>) -> Option<Event> {
         match received {
             Received::Ping(payload) => {
-                if !self.close_staged && self.phase != Phase::WriteBroken {
+                if self.may_send_control() {
                     self.stage.push_control(OpCode::Pong, &payload, keys);
                 }
                 None
@@ -383,11 +387,7 @@ impl Connection {
                 self.failure = Some(self.unsent());
                 self.phase = Phase::Done;
             }
-            Phase::Closing if self.close_staged => {
-                if self.stage.is_empty() {
-                    self.all_said(now);
-                }
-            }
+            Phase::Closing if self.close_staged && self.stage.is_empty() => self.all_said(now),
             _ => {
                 self.close.get_or_insert(frame);
                 self.enter(Phase::Replying, now);
@@ -521,6 +521,11 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::Grace)
     }
 
+    /// Pings and pongs: not behind our Close frame, nor to a transport that takes nothing.
+    fn may_send_control(&self) -> bool {
+        !self.close_staged && !matches!(self.phase, Phase::WriteBroken | Phase::Done)
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Failing | Phase::ShuttingDown | Phase::Lingering | Phase::Done)
     }
@@ -532,8 +537,7 @@ impl Connection {
     /// Both Close frames went their way, or a failure has been told: who ends the transport (7.1.1)?
     fn all_said(&mut self, now: Instant) {
         self.phase = match (self.role, &self.failure) {
-            (Role::Client, None) if self.eof => Phase::Done,
-            (Role::Client, None) => Phase::Lingering,
+            (Role::Client, None) if !self.eof => Phase::Lingering,
             _ => Phase::ShuttingDown,
         };
         self.deadline = Some(now + LINGER);
@@ -541,13 +545,13 @@ impl Connection {
 
     fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
-        self.deadline = Some(now + self.close_timeout);
+        self.deadline = now.checked_add(self.close_timeout);
     }
 
     /// A byte went through: closing is given more time.
     fn progress(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Closing | Phase::Replying | Phase::Failing | Phase::WriteBroken) {
-            self.deadline = Some(now + self.close_timeout);
+            self.deadline = now.checked_add(self.close_timeout);
         }
     }
 }

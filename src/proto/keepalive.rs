@@ -69,8 +69,9 @@ impl Keepalive {
             (None, true) => self.paused = Some(now),
             (Some(since), false) => {
                 let away = now.saturating_duration_since(since);
-                self.heard += away;
-                self.used += away;
+                // What came meanwhile came after the clocks had stopped: it must not move them into the future.
+                self.heard = now.min(self.heard + away);
+                self.used = now.min(self.used + away);
                 self.paused = None;
             }
             _ => {}
@@ -79,17 +80,19 @@ impl Keepalive {
 
     /// When [`due`](Self::due) is to be asked.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let ask = self.interval.map(|interval| self.asked + interval);
+        let ask = self.interval.and_then(|interval| self.asked.checked_add(interval));
         if self.paused.is_some() {
             return ask;
         }
-        let dead = self.timeout.map(|timeout| self.heard + timeout);
-        let idle = self.idle_timeout.map(|timeout| self.used + timeout);
+        let dead = self.timeout.and_then(|timeout| self.heard.checked_add(timeout));
+        let idle = self.idle_timeout.and_then(|timeout| self.used.checked_add(timeout));
         [ask, dead, idle].into_iter().flatten().min()
     }
 
     pub(crate) fn due(&mut self, now: Instant) -> Due {
-        let over = |since: Instant, limit: Option<Duration>| limit.filter(|&limit| now >= since + limit);
+        let over = |since: Instant, limit: Option<Duration>| {
+            limit.filter(|&limit| now.saturating_duration_since(since) >= limit)
+        };
         if self.paused.is_none() {
             if let Some(timeout) = over(self.heard, self.timeout) {
                 return Due::Dead(timeout);
@@ -169,6 +172,25 @@ mod tests {
         keepalive.heard(start + 118 * SECOND);
         assert_eq!(keepalive.due(start + 118 * SECOND), Due::Nothing);
         assert_eq!(keepalive.due(start + 119 * SECOND), Due::Idle(60 * SECOND));
+    }
+
+    #[test]
+    fn a_sign_of_life_while_we_do_not_listen_is_not_in_the_future() {
+        let (mut keepalive, start) = keepalive();
+        keepalive.set_paused(true, start);
+        keepalive.heard(start + 100 * SECOND);
+        keepalive.set_paused(false, start + 100 * SECOND);
+        let due = timeline(&mut keepalive, start, 200);
+        assert_eq!(due.last(), Some(&(130, Due::Dead(30 * SECOND))));
+    }
+
+    #[test]
+    fn times_too_long_for_the_clock_never_come() {
+        let config = Config::default().ping_interval(Duration::MAX).keepalive_timeout(Duration::MAX);
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(&config.idle_timeout(Duration::MAX), start);
+        assert_eq!(keepalive.deadline(), None);
+        assert_eq!(keepalive.due(start + SECOND), Due::Nothing);
     }
 
     #[test]

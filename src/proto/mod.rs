@@ -27,3 +27,6 @@ pub(crate) mod pings;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod stage;
+
+#[cfg(test)]
+mod tests;

@@ -151,8 +151,9 @@ impl Receiver {
             MessageKind::Binary => frame.take(input).freeze(),
             MessageKind::Text => match take_text(&mut frame, &mut message.text, input) {
                 (data, false) => data,
-                (data, true) if data.is_empty() => return Err(ProtocolError::InvalidText.into()),
+                (data, true) if data.is_empty() && !message.first => return Err(ProtocolError::InvalidText.into()),
                 (data, true) => {
+                    // The bad bytes stay in `input`: whoever drives this sees that there is more to decode.
                     self.deferred = Some(ProtocolError::InvalidText.into());
                     let first = std::mem::take(&mut message.first);
                     return Ok(Some(Received::Chunk(Chunk { kind: MessageKind::Text, first, last: false, data })));
@@ -165,9 +166,6 @@ impl Receiver {
         if frame.remaining > 0 {
             self.frame = Some(frame);
         } else if last {
-            if message.text.is_partial() {
-                return Err(ProtocolError::InvalidText.into());
-            }
             self.message = None;
         }
         // The first chunk may be empty: it tells the kind before there is payload. So may the last.
@@ -224,7 +222,8 @@ impl Frame {
     }
 }
 
-/// Takes text up to the last whole character of what is there, and whether what follows it is wrong.
+/// Takes text up to the last whole character of what is there, and whether what follows it is wrong: bytes that are no
+/// character, or the end of the message in the middle of one.
 ///
 /// A character that input ends in the middle of waits in the validator; when its last byte comes, it is a chunk of its
 /// own, so that the bulk of the text is never copied.
@@ -242,14 +241,17 @@ fn take_text(frame: &mut Frame, text: &mut Utf8Validator, input: &mut BytesMut) 
                 Err(_) => return (Bytes::new(), true),
             }
         }
-        return (Bytes::new(), false);
+        return (Bytes::new(), frame.fin && frame.remaining == 0);
     }
     let len = frame.unmask(input);
     let checked = text.check(&input[..len]);
     let data = input.split_to(checked.valid).freeze();
-    input.advance(len - checked.valid);
     frame.remaining -= len as u64;
-    (data, checked.bad)
+    let bad = checked.bad || (text.is_partial() && frame.fin && frame.remaining == 0);
+    if !bad {
+        input.advance(len - checked.valid);
+    }
+    (data, bad)
 }
 
 /// The body of a Close frame (5.5.1).

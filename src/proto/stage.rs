@@ -11,10 +11,7 @@ use super::send::{Large, MaskKeys, Outbox, Piece, push_frame};
 use crate::{
     close::{CloseCode, CloseFrame},
     role::Role,
-    wire::{
-        header::{FrameHeader, MAX_HEADER, OpCode},
-        mask::Mask,
-    },
+    wire::header::{FrameHeader, MAX_HEADER, OpCode},
 };
 
 /// Encoded bytes to have ready for one vectored write.
@@ -29,18 +26,20 @@ enum Item {
     Frames(Bytes),
     /// Payload of the frame begun before it.
     Body(Bytes),
+    /// Pings and pongs.
+    Control(Bytes),
 }
 
 impl Item {
     fn data(&self) -> &Bytes {
         match self {
-            Self::Frames(data) | Self::Body(data) => data,
+            Self::Frames(data) | Self::Body(data) | Self::Control(data) => data,
         }
     }
 
     fn data_mut(&mut self) -> &mut Bytes {
         match self {
-            Self::Frames(data) | Self::Body(data) => data,
+            Self::Frames(data) | Self::Body(data) | Self::Control(data) => data,
         }
     }
 }
@@ -63,6 +62,8 @@ pub(crate) struct Stage {
     control: BytesMut,
     frames: u64,
     control_frames: u64,
+    /// Bytes of the control frames among the items.
+    control_staged: usize,
 }
 
 impl Stage {
@@ -79,6 +80,7 @@ impl Stage {
             control: BytesMut::new(),
             frames: 0,
             control_frames: 0,
+            control_staged: 0,
         }
     }
 
@@ -87,23 +89,30 @@ impl Stage {
         (self.frames, self.control_frames)
     }
 
-    /// A control frame waits for a frame boundary.
+    /// A control frame waits to be written.
     pub(crate) fn has_control(&self) -> bool {
-        !self.control.is_empty()
+        self.control_len() > 0
     }
 
-    /// Bytes that wait here, data and control.
-    pub(crate) fn len(&self) -> usize {
-        self.pieces_len + self.items_len + self.control.len()
+    /// Bytes that wait here, without control frames. Those may wait for a frame that the application has to complete,
+    /// so nothing that the application waits for may depend on them.
+    pub(crate) fn data_len(&self) -> usize {
+        self.pieces_len + self.items_len + self.control.len() - self.control_len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.pieces_len + self.items_len + self.control.len() == 0
     }
 
     /// Too many control frames wait: nothing more should be read.
     pub(crate) fn is_control_full(&self) -> bool {
-        self.control.len() >= CONTROL_MAX
+        self.control_len() >= CONTROL_MAX
+    }
+
+    /// Bytes of control frames that wait, wherever they stand.
+    fn control_len(&self) -> usize {
+        let written = if let Some(Item::Control(_)) = self.items.front() { self.written } else { 0 };
+        self.control.len() + self.control_staged - written
     }
 
     /// The last frame staged is one of declared length, and part of its payload has not been written by the application.
@@ -158,9 +167,19 @@ impl Stage {
                     self.pieces_len -= len;
                     self.missing = missing;
                 }
-                Piece::Body { payload, mask } => {
+                Piece::Body { payload, mask: None } => {
                     self.pieces_len -= len;
-                    self.push_body(payload, mask);
+                    self.push_body(payload);
+                }
+                Piece::Body { mut payload, mask: Some(mut mask) } => {
+                    let part = payload.split_to(len.min(STAGE_MAX));
+                    self.pieces_len -= part.len();
+                    let mut masked = BytesMut::with_capacity(part.len());
+                    mask.copy(&part, &mut masked);
+                    self.push_body(masked.freeze());
+                    if !payload.is_empty() {
+                        self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
+                    }
                 }
                 Piece::Large(mut large) => {
                     self.push_large(&mut large, keys);
@@ -171,6 +190,8 @@ impl Stage {
                 }
             }
         }
+        // What has just been staged may have completed the frame they wait for.
+        self.place_control();
     }
 
     /// What the transport should be given; the number of slices used.
@@ -187,6 +208,11 @@ impl Stage {
         self.items.is_empty()
     }
 
+    /// One item is left, or none: the Close frame, if that has been pushed.
+    pub(crate) fn is_last_item(&self) -> bool {
+        self.items.len() <= 1
+    }
+
     /// The transport has taken `len` bytes.
     pub(crate) fn advance(&mut self, len: usize) {
         self.items_len -= len;
@@ -194,16 +220,19 @@ impl Stage {
         while let Some(item) = self.items.front()
             && self.written >= item.data().len()
         {
-            self.written -= item.data().len();
-            self.items.pop_front();
+            let len = item.data().len();
+            self.written -= len;
+            if let Some(Item::Control(_)) = self.items.pop_front() {
+                self.control_staged -= len;
+            }
         }
     }
 
-    /// Drops everything behind the frame that is on the wire: data, and control frames too. What was left out, in
+    /// Drops everything behind the frame that is on the wire: data, and control frames too. How much data that was, in
     /// bytes, or `None` if that frame cannot be completed.
     pub(crate) fn cut(&mut self) -> Option<usize> {
         let boundary = self.next_boundary();
-        let before = self.len();
+        let before = self.data_len();
         self.pieces = VecDeque::new();
         self.pieces_len = 0;
         self.control = BytesMut::new();
@@ -215,8 +244,10 @@ impl Stage {
             self.items.truncate(index);
         }
         self.missing = 0;
-        self.items_len = self.items.iter().map(|item| item.data().len()).sum::<usize>() - self.written;
-        Some(before - self.len())
+        let len = |item: &Item| item.data().len();
+        self.items_len = self.items.iter().map(len).sum::<usize>() - self.written;
+        self.control_staged = self.items.iter().filter(|item| matches!(item, Item::Control(_))).map(len).sum();
+        Some(before - self.data_len())
     }
 
     /// Drops everything; the transport takes no more.
@@ -225,12 +256,15 @@ impl Stage {
         *self = Self { frames, control_frames, ..Self::new(self.role, self.max_frame_payload) };
     }
 
-    /// Puts waiting control frames at the next frame boundary, if it is known yet.
+    /// Puts waiting control frames at the next frame boundary, if it is known yet, behind those that stand there.
     fn place_control(&mut self) {
         if self.control.is_empty() {
             return;
         }
-        let Some((mut index, offset)) = self.next_boundary() else { return };
+        let Some((mut index, mut offset)) = self.next_boundary() else { return };
+        while let Some(Item::Control(_)) = self.items.get(index) {
+            (index, offset) = (index + 1, 0);
+        }
         if offset > 0 {
             let rest = self.items[index].data_mut().split_off(offset);
             index += 1;
@@ -238,13 +272,14 @@ impl Stage {
         }
         let control = std::mem::take(&mut self.control).freeze();
         self.items_len += control.len();
-        self.items.insert(index, Item::Frames(control));
+        self.control_staged += control.len();
+        self.items.insert(index, Item::Control(control));
     }
 
     /// The first place that is between two frames and not yet written: an item, and an offset in it.
     fn next_boundary(&self) -> Option<(usize, usize)> {
         let mut index = 0;
-        if let Some(Item::Frames(frames)) = self.items.front() {
+        if let Some(Item::Frames(frames) | Item::Control(frames)) = self.items.front() {
             if self.written == 0 {
                 return Some((0, 0));
             }
@@ -257,7 +292,7 @@ impl Stage {
             }
             index = 1;
         }
-        let next = self.items.range(index..).position(|item| matches!(item, Item::Frames(_)));
+        let next = self.items.range(index..).position(|item| !matches!(item, Item::Body(_)));
         match next {
             Some(distance) => Some((index + distance, 0)),
             None => (self.missing == 0).then_some((self.items.len(), 0)),
@@ -269,18 +304,11 @@ impl Stage {
         self.items.push_back(Item::Frames(frames));
     }
 
-    fn push_body(&mut self, payload: Bytes, mask: Option<Mask>) {
+    /// Payload of the frame of declared length, as it goes on the wire.
+    fn push_body(&mut self, payload: Bytes) {
         self.missing -= payload.len() as u64;
         self.items_len += payload.len();
-        let data = match mask {
-            Some(mut mask) => {
-                let mut out = BytesMut::with_capacity(payload.len());
-                mask.copy(&payload, &mut out);
-                out.freeze()
-            }
-            None => payload,
-        };
-        self.items.push_back(Item::Body(data));
+        self.items.push_back(Item::Body(payload));
     }
 
     /// Stages frames of a large payload until the stage is full.

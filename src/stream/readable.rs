@@ -248,8 +248,12 @@ impl Readable {
             complete = queued.chunk.last;
         }
         if !complete {
-            let wake = self.shared.inbound().skip_message();
-            self.wake(wake);
+            // All that was taken from the queue is consumed: the rest can be skipped even if nothing is read after it.
+            let mut inbound = self.shared.inbound();
+            let credit = inbound.credit(std::mem::take(&mut self.consumed));
+            let skipped = inbound.skip_message();
+            drop(inbound);
+            self.wake(if credit == Wake::Driver { credit } else { skipped });
         }
     }
 

@@ -1,0 +1,108 @@
+//! What lies between the handles and the core: who is woken, who is refused, and what is given back.
+
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use futures::channel::oneshot;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::{CloseCode, Config, MessageKind, Negotiated, Role, WebSocketStream};
+
+fn config() -> Config {
+    Config::default().ping_interval(None).keepalive_timeout(None)
+}
+
+fn pair(config: &Config) -> (WebSocketStream, WebSocketStream) {
+    let (a, b) = duplex(64 * 1024);
+    let start = |transport, role| {
+        WebSocketStream::start(transport, BytesMut::new(), role, Negotiated::default(), config.clone())
+    };
+    (start(a, Role::Client), start(b, Role::Server))
+}
+
+/// A driver that nobody polls but the test.
+fn driver(config: &Config) -> (Driver<DuplexStream>, DuplexStream) {
+    let (transport, peer) = duplex(64 * 1024);
+    let shared = Arc::new(Shared::new(Role::Client, Negotiated::default(), config.clone()));
+    (Driver::new(transport, BytesMut::new(), shared), peer)
+}
+
+/// Long in virtual time; what takes it hangs.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(5), future).await.expect("it hangs")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_waits_for_a_frame_of_declared_length_keeps_nobody_from_completing_it() {
+    for mark in [1, 64, 256 * 1024] {
+        let (mut client, mut server) = pair(&config().write_high_water_mark(mark));
+        let mut writer = client.start_message(MessageKind::Binary).length(10).await.unwrap();
+        soon(writer.write(&b"01234"[..])).await.unwrap();
+        let control = server.control();
+        let ping = tokio::spawn(async move { control.ping().await });
+        let mut reader = soon(server.next_message()).await.unwrap().unwrap();
+        // By the time the pong waits, and the driver with it.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        soon(writer.flush()).await.unwrap();
+        soon(writer.write(&b"56789"[..])).await.unwrap();
+        soon(writer.finish()).await.unwrap();
+        assert_eq!(soon(reader.collect(100)).await.unwrap().as_bytes(), b"0123456789", "mark {mark}");
+        soon(ping).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_message_is_skipped_without_another_read() {
+    let (mut client, mut server) = pair(&config().read_high_water_mark(10_000));
+    client.send(vec![1; 200_000]).await.unwrap();
+    let mut reader = soon(server.next_message()).await.unwrap().unwrap();
+    soon(reader.chunk()).await.unwrap().unwrap();
+    drop(reader);
+    soon(client.close(CloseCode::NORMAL, "")).await.expect("the server finds the Close frame behind the message");
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_once_the_answer_to_a_close_frame_is_due() {
+    for reader_goes in [false, true] {
+        let (mut driver, mut peer) = driver(&config());
+        // A message that the reader has yet to see, so that the answer waits for it, and a Close frame.
+        peer.write_all(&[0x82, 0, 0x88, 2, 0x03, 0xE8]).await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(driver.read(cx).is_ready());
+        driver.hand_over();
+        assert!(matches!(driver.shared.outbound().state, WriteState::Open), "what it answers still goes out");
+        let mut outbound = driver.shared.outbound();
+        (outbound.requests.discard, outbound.requests.caught_up) = (reader_goes, !reader_goes);
+        drop(outbound);
+        driver.hand_over();
+        // Were it accepted after the last fetch, it would be lost, or follow the Close frame.
+        assert!(matches!(driver.shared.outbound().state, WriteState::Closed));
+    }
+}
+
+#[tokio::test]
+async fn a_ping_that_comes_too_late_is_not_waited_for() {
+    let (driver, _peer) = driver(&config());
+    let (answer, mut trip) = oneshot::channel();
+    // After the driver has looked for requests for the last time.
+    driver.shared.request_ping(answer);
+    end(&driver.shared, Err(ConnectionError::Lost));
+    assert!(trip.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_fault_behind_good_text_needs_no_more_bytes_to_be_told() {
+    // The good text alone fills the queue, so that decoding stops in front of the fault; then there is silence.
+    let (mut driver, mut peer) = driver(&config().read_high_water_mark(1));
+    peer.write_all(b"\x81\x03ok\xFF").await.unwrap();
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(driver.read(cx).is_ready());
+    let mut chunks = VecDeque::new();
+    driver.shared.inbound().take(&mut chunks, cx);
+    driver.shared.inbound().credit(chunks.iter().map(|queued| queued.cost).sum());
+    assert!(driver.read(cx).is_ready());
+    assert!(matches!(driver.connection.ending(), Some(Err(ConnectionError::Protocol(_)))));
+}

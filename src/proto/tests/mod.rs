@@ -1,0 +1,486 @@
+//! The core without a runtime: endpoints joined by pipes of bounded capacity, in virtual time.
+
+mod closing;
+mod cuts;
+mod endings;
+mod liveness;
+mod model;
+mod recv;
+mod sending;
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use self::model::Frame;
+use super::{
+    connection::{Connection, Event},
+    send::Outbox,
+};
+use crate::{
+    close::{CloseCode, CloseFrame, CloseInfo},
+    config::Config,
+    error::ConnectionError,
+    message::MessageKind,
+    role::Role,
+};
+
+const CONT: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const FIN: u8 = 0x80;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8A;
+
+/// Nothing takes longer than this in virtual time; what does has no deadline.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Mask keys that are counted: a test that fails does so every time.
+fn counted_keys() -> impl FnMut() -> [u8; 4] {
+    let mut count = 0u32;
+    move || {
+        count += 1;
+        count.wrapping_mul(0x9E37_79B9).to_be_bytes()
+    }
+}
+
+/// The defaults, without the keepalive: time goes by in silence.
+fn config() -> Config {
+    Config::default().ping_interval(None).keepalive_timeout(None)
+}
+
+fn other(role: Role) -> Role {
+    match role {
+        Role::Client => Role::Server,
+        Role::Server => Role::Client,
+    }
+}
+
+/// A frame as `sender` has to send it, made without the code under test. `first` is the whole first byte.
+fn frame(sender: Role, first: u8, payload: &[u8]) -> Vec<u8> {
+    let masked = sender == Role::Client;
+    let bit = if masked { 0x80 } else { 0 };
+    let mut out = vec![first];
+    match payload.len() {
+        len @ 0..=125 => out.push(bit | len as u8),
+        len @ 126..=0xFFFF => {
+            out.push(bit | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(bit | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    let key = if masked { [0xA1, 0x02, 0x73, 0x44] } else { [0; 4] };
+    if masked {
+        out.extend(key);
+    }
+    out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]));
+    out
+}
+
+/// The payload of a Close frame.
+fn close_body(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+/// One direction of a transport.
+#[derive(Debug)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// Bytes that may be on their way; a full pipe is a transport that would block.
+    capacity: usize,
+    /// Everything that ever went in.
+    log: Vec<u8>,
+    /// The writing end was shut down or dropped.
+    ended: bool,
+    /// Writing fails.
+    broken: bool,
+}
+
+impl Pipe {
+    fn new(capacity: usize) -> Self {
+        Self { bytes: VecDeque::new(), capacity, log: Vec::new(), ended: false, broken: false }
+    }
+
+    fn push(&mut self, data: &[u8]) -> usize {
+        let len = data.len().min(self.capacity.saturating_sub(self.bytes.len()));
+        self.bytes.extend(&data[..len]);
+        self.log.extend(&data[..len]);
+        len
+    }
+
+    fn pop(&mut self, len: usize) -> Vec<u8> {
+        let len = len.min(self.bytes.len());
+        self.bytes.drain(..len).collect()
+    }
+}
+
+/// A message as an application sees it: kind, payload, and whether its end came.
+type Seen = (MessageKind, Vec<u8>, bool);
+
+/// One end of a connection with its application and its driver, which follows the driving contract.
+struct Endpoint {
+    connection: Connection,
+    outbox: Outbox,
+    keys: Box<dyn FnMut() -> [u8; 4]>,
+    role: Role,
+    input: BytesMut,
+    read_size: usize,
+    /// Messages as they arrived.
+    seen: Vec<Seen>,
+    /// `Event::Close` came so often.
+    closes_seen: usize,
+    /// Pongs to own pings.
+    pongs: Vec<u64>,
+    /// The application does not read.
+    lags: bool,
+    /// The answer to a Close frame waits for the reader.
+    waits_for_reader: bool,
+    /// The application has closed for writing.
+    closed: bool,
+    close: Option<CloseFrame>,
+    fail: Option<ConnectionError>,
+}
+
+impl Endpoint {
+    fn new(role: Role, config: &Config, now: Instant) -> Self {
+        Self {
+            connection: Connection::new(role, config, now),
+            outbox: Outbox::new(role, config.max_frame_payload),
+            keys: Box::new(counted_keys()),
+            role,
+            input: BytesMut::new(),
+            read_size: 1000,
+            seen: Vec::new(),
+            closes_seen: 0,
+            pongs: Vec::new(),
+            lags: false,
+            waits_for_reader: false,
+            closed: false,
+            close: None,
+            fail: None,
+        }
+    }
+
+    /// Whether the application's data is still accepted.
+    fn is_writable(&self) -> bool {
+        !self.closed && self.connection.is_writable()
+    }
+
+    fn send(&mut self, kind: MessageKind, payload: impl Into<Bytes>) -> bool {
+        let writable = self.is_writable();
+        if writable {
+            self.outbox.message(kind, payload.into(), &mut *self.keys);
+        }
+        writable
+    }
+
+    fn begin(&mut self, kind: MessageKind, length: Option<u64>) {
+        assert!(self.is_writable());
+        self.outbox.begin(kind, length, &mut *self.keys);
+    }
+
+    fn chunk(&mut self, data: impl Into<Bytes>) {
+        self.outbox.chunk(data.into(), &mut *self.keys);
+    }
+
+    fn finish(&mut self) {
+        self.outbox.finish(&mut *self.keys);
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        self.request_close(CloseFrame::new(CloseCode::try_from(code).unwrap(), reason).unwrap());
+    }
+
+    fn request_close(&mut self, frame: CloseFrame) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.close = Some(frame);
+        }
+    }
+
+    /// An unfinished message writer is dropped.
+    fn leave_unfinished(&mut self) {
+        self.closed = true;
+        self.fail = Some(ConnectionError::UnfinishedMessage);
+    }
+
+    fn ping(&mut self, now: Instant) -> u64 {
+        self.connection.ping(now, &mut *self.keys)
+    }
+
+    fn ending(&self) -> Option<Result<CloseInfo, ConnectionError>> {
+        self.connection.ending()
+    }
+
+    /// One round of the driving contract; whether it made progress.
+    fn turn(&mut self, now: Instant, incoming: &mut Pipe, outgoing: &mut Pipe) -> bool {
+        if self.connection.is_done() {
+            // The transport has been dropped.
+            incoming.broken = true;
+            return !std::mem::replace(&mut outgoing.ended, true);
+        }
+        let wrote = self.write(now, outgoing);
+        let read = self.read(now, incoming);
+        wrote || read || self.connection.is_done()
+    }
+
+    fn write(&mut self, now: Instant, outgoing: &mut Pipe) -> bool {
+        self.connection.fetch(&mut self.outbox, now);
+        let all_fetched = self.outbox.len() == 0;
+        if let Some(frame) = self.close.take() {
+            self.connection.close(frame, now);
+        }
+        if let Some(error) = self.fail.take() {
+            self.connection.fail(error, now, &mut *self.keys);
+        }
+        self.connection.fill(all_fetched, &mut *self.keys);
+        if self.connection.is_write_idle() {
+            let shutdown = self.connection.wants_shutdown();
+            if shutdown {
+                outgoing.ended = true;
+                self.connection.shut_down();
+            }
+            return shutdown;
+        }
+        if outgoing.broken {
+            self.connection.write_failed(io::ErrorKind::BrokenPipe.into(), all_fetched, now);
+            return true;
+        }
+        let mut slices = [IoSlice::new(&[]); 4];
+        let used = self.connection.slices(&mut slices);
+        let bytes: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
+        assert!(!bytes.is_empty(), "a transport that is given nothing answers 0, which means it is broken");
+        match outgoing.push(&bytes) {
+            0 => {
+                self.connection.blocked(now);
+                let gives_up = self.connection.must_reply();
+                if gives_up {
+                    self.connection.give_up_unsent(&mut self.outbox, now, &mut *self.keys);
+                }
+                gives_up
+            }
+            len => {
+                self.connection.wrote(len, now);
+                true
+            }
+        }
+    }
+
+    fn read(&mut self, now: Instant, incoming: &mut Pipe) -> bool {
+        if !self.connection.wants_read() || (self.lags && self.connection.is_delivering()) {
+            return false;
+        }
+        if self.input.is_empty() {
+            let bytes = incoming.pop(self.read_size);
+            match (bytes.is_empty(), incoming.ended) {
+                (true, true) => self.connection.eof(),
+                (true, false) => return false,
+                (false, _) => self.connection.arrived(bytes.len(), now),
+            }
+            self.input.extend_from_slice(&bytes);
+        }
+        while let Some(event) = self.connection.receive(&mut self.input, now, &mut *self.keys) {
+            match event {
+                Event::Chunk(chunk) => {
+                    if chunk.first {
+                        self.seen.push((chunk.kind, Vec::new(), false));
+                    }
+                    let (kind, data, whole) = self.seen.last_mut().expect("a first chunk comes first");
+                    assert!(*kind == chunk.kind && !*whole);
+                    if *kind == MessageKind::Text {
+                        std::str::from_utf8(&chunk.data).expect("a chunk of text is text");
+                    }
+                    data.extend_from_slice(&chunk.data);
+                    *whole = chunk.last;
+                }
+                Event::Pong(number, _) => self.pongs.push(number),
+                Event::Close => {
+                    self.closes_seen += 1;
+                    if self.waits_for_reader {
+                        self.connection.wait_for_reader(now);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn timed_out(&mut self, now: Instant) {
+        self.connection.timed_out(now, &mut *self.keys);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.connection.is_done() { None } else { self.connection.deadline() }
+    }
+}
+
+/// An endpoint against a scripted peer: bytes in, bytes out.
+struct Bench {
+    end: Endpoint,
+    incoming: Pipe,
+    outgoing: Pipe,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(role: Role) -> Self {
+        Self::with(role, &config())
+    }
+
+    fn with(role: Role, config: &Config) -> Self {
+        let now = Instant::now();
+        Self {
+            end: Endpoint::new(role, config, now),
+            incoming: Pipe::new(usize::MAX),
+            outgoing: Pipe::new(usize::MAX),
+            now,
+        }
+    }
+
+    /// The peer sends bytes.
+    fn hear(&mut self, bytes: &[u8]) -> &mut Self {
+        self.incoming.push(bytes);
+        self.settle()
+    }
+
+    /// The peer sends a frame as it should be.
+    fn hear_frame(&mut self, first: u8, payload: &[u8]) -> &mut Self {
+        let bytes = frame(other(self.end.role), first, payload);
+        self.hear(&bytes)
+    }
+
+    fn hear_close(&mut self, code: u16, reason: &str) -> &mut Self {
+        self.hear_frame(CLOSE, &close_body(code, reason))
+    }
+
+    /// The peer ends the transport.
+    fn hear_end(&mut self) -> &mut Self {
+        self.incoming.ended = true;
+        self.settle()
+    }
+
+    /// Everything that can happen without time going on.
+    fn settle(&mut self) -> &mut Self {
+        while self.end.turn(self.now, &mut self.incoming, &mut self.outgoing) {}
+        self
+    }
+
+    /// The peer takes bytes from the transport.
+    fn take(&mut self, len: usize) -> &mut Self {
+        self.outgoing.pop(len);
+        self.settle()
+    }
+
+    /// Lets time go on.
+    fn wait(&mut self, time: Duration) -> &mut Self {
+        let until = self.now + time;
+        self.settle();
+        while let Some(deadline) = self.end.deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.end.timed_out(self.now);
+            self.settle();
+        }
+        self.now = until;
+        self
+    }
+
+    /// Lets time go on to the end of the connection: how long it took.
+    fn run_out(&mut self) -> Duration {
+        let start = self.now;
+        self.settle();
+        while !self.end.connection.is_done() {
+            let deadline = self.end.deadline().expect("a phase without a deadline");
+            self.now = self.now.max(deadline);
+            assert!(self.now - start < FOREVER, "the deadlines never end");
+            self.end.timed_out(self.now);
+            self.settle();
+        }
+        self.now - start
+    }
+
+    /// The frames that the endpoint has sent; the last may be incomplete.
+    fn said(&self) -> Vec<Frame> {
+        model::frames(self.end.role, &self.outgoing.log)
+    }
+
+    /// First byte and payload of the last frame sent.
+    fn last_said(&self) -> (u8, Vec<u8>) {
+        let last = self.said().pop().expect("it said something");
+        assert!(last.complete);
+        (last.first, last.payload)
+    }
+
+    fn ending(&self) -> Result<CloseInfo, ConnectionError> {
+        self.end.ending().expect("the ending is certain")
+    }
+}
+
+/// Two endpoints, two pipes between them.
+struct Pair {
+    client: Endpoint,
+    server: Endpoint,
+    up: Pipe,
+    down: Pipe,
+    now: Instant,
+}
+
+impl Pair {
+    fn new(config: &Config, capacity: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            client: Endpoint::new(Role::Client, config, now),
+            server: Endpoint::new(Role::Server, config, now),
+            up: Pipe::new(capacity),
+            down: Pipe::new(capacity),
+            now,
+        }
+    }
+
+    fn turn(&mut self) -> bool {
+        let client = self.client.turn(self.now, &mut self.down, &mut self.up);
+        let server = self.server.turn(self.now, &mut self.up, &mut self.down);
+        client || server
+    }
+
+    fn settle(&mut self) {
+        while self.turn() {}
+    }
+
+    fn is_done(&self) -> bool {
+        self.client.connection.is_done() && self.server.connection.is_done()
+    }
+
+    /// Lets time go on to the next deadline, if there is one before `until`.
+    fn wait(&mut self, until: Instant) -> bool {
+        let next = [&self.client, &self.server].into_iter().filter_map(Endpoint::deadline).min();
+        let Some(deadline) = next.filter(|deadline| *deadline <= until) else { return false };
+        self.now = self.now.max(deadline);
+        for end in [&mut self.client, &mut self.server] {
+            end.timed_out(self.now);
+        }
+        true
+    }
+
+    /// Lets time go on to the end of both: how long it took.
+    fn run_out(&mut self) -> Duration {
+        let start = self.now;
+        self.settle();
+        while !self.is_done() {
+            assert!(self.wait(start + FOREVER), "no deadline, or no end of them");
+            self.settle();
+        }
+        self.now - start
+    }
+}
+
+fn info(code: u16, reason: &str, was_clean: bool) -> CloseInfo {
+    let peer = CloseFrame { code: CloseCode::try_from(code).unwrap(), reason: reason.to_owned() };
+    CloseInfo::new(Some(&peer), was_clean)
+}
