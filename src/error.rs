@@ -210,6 +210,9 @@ pub enum WriteError {
     /// The connection ended uncleanly.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// The message has been ended with `shutdown`; nothing of this chunk is sent.
+    #[error("the message has been finished")]
+    Finished,
     /// The caller's text is not UTF-8; nothing of this chunk is sent.
     #[error("text message: {0}")]
     InvalidUtf8(#[from] InvalidUtf8),
@@ -286,7 +289,7 @@ impl ReadError {
 impl WriteError {
     fn io_kind(&self) -> io::ErrorKind {
         match self {
-            Self::Closed => io::ErrorKind::BrokenPipe,
+            Self::Closed | Self::Finished => io::ErrorKind::BrokenPipe,
             Self::Connection(error) => error.io_kind(),
             Self::InvalidUtf8(_) | Self::WrongLength { .. } => io::ErrorKind::InvalidInput,
         }

@@ -114,15 +114,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if requests.caught_up {
             self.connection.reader_caught_up(now);
         }
-        let refused = match outbound.state {
-            WriteState::Open if !self.connection.is_writable() => outbound.end(WriteState::Closed),
-            _ => None,
-        };
+        if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
+            outbound.state = WriteState::Closed;
+        }
         self.connection.fetch(&mut outbound.outbox, now);
         self.all_fetched = outbound.outbox.len() == 0;
         let writer = outbound.report(&self.connection);
         drop(outbound);
-        wake(refused.or(writer));
+        wake(writer);
 
         if let Some(frame) = requests.close {
             self.connection.close(frame, now);

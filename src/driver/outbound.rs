@@ -144,14 +144,16 @@ impl Outbound {
 
     // ---- the driver's side ----
 
-    /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark.
+    /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark, or
+    /// when nothing more is taken.
     pub(crate) fn report(&mut self, connection: &Connection) -> Option<Waker> {
         self.in_flight = connection.unwritten();
         self.stats = connection.sent();
         self.blocked = connection.blocked_since();
         self.round_trip = connection.round_trip();
         self.driver_idle = self.buffered() == 0;
-        if self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
+        let is_over = !matches!(self.state, WriteState::Open);
+        if is_over || self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
     }
 
     /// Writing ends.

@@ -168,6 +168,9 @@ impl MessageWriter<'_> {
 
     /// Checks that a chunk fits the message; the state of the text behind it.
     fn checked(&self, chunk: &[u8]) -> Result<Utf8Validator, WriteError> {
+        if self.finished {
+            return Err(WriteError::Finished);
+        }
         let written = self.written.saturating_add(chunk.len() as u64);
         if let Some(declared) = self.length
             && written > declared
