@@ -35,7 +35,7 @@ async fn run(url: &str, agent: &str) -> Result<(), Box<dyn Error>> {
 
 async fn case_count(url: &str) -> Result<u32, Box<dyn Error>> {
     let mut ws = WebSocketStream::connect(format!("{url}/getCaseCount")).await?;
-    let mut message = ws.next_message().await?.ok_or("the server closed without a case count")?;
+    let message = ws.next_message().await?.ok_or("the server closed without a case count")?;
     let count = message.collect(100).await?;
     Ok(count.as_text().ok_or("the case count is not text")?.trim().parse()?)
 }

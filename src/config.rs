@@ -97,27 +97,27 @@ impl Config {
     }
 
     /// How long the peer may be silent before it is sent a ping; and, while our own reader lags so that nothing can be
-    /// heard, how often the peer is sent an unsolicited pong, lest it take us for dead. Default 20 s, `None` for never.
+    /// heard, how often the peer is sent an unsolicited pong, lest it take us for dead. Default 20 s, `None` or zero for never.
     pub fn ping_interval(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.ping_interval = time.into();
+        self.ping_interval = positive(time.into());
         self
     }
 
     /// How long there may be no sign of life before the peer counts as dead and the connection fails with
-    /// [`ConnectionError::KeepaliveTimeout`](crate::ConnectionError::KeepaliveTimeout). Default 60 s, `None` for never.
+    /// [`ConnectionError::KeepaliveTimeout`](crate::ConnectionError::KeepaliveTimeout). Default 60 s, `None` or zero for never.
     ///
     /// A sign of life is any byte that arrives, and any that a congested transport takes: slow is not dead. The clock
     /// stands still while our own reader lags. It wants a shorter `ping_interval`, or the peer may just have nothing to say.
     pub fn keepalive_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.keepalive_timeout = time.into();
+        self.keepalive_timeout = positive(time.into());
         self
     }
 
     /// How long there may be no message in either direction before the connection fails with
     /// [`ConnectionError::IdleTimeout`](crate::ConnectionError::IdleTimeout); the peer is told with close code 1001.
-    /// Default `None`, for ever. Pings and pongs do not count; the clock stands still while our own reader lags.
+    /// Default `None`, for ever, as zero is. Pings and pongs do not count; the clock stands still while our own reader lags.
     pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.idle_timeout = time.into();
+        self.idle_timeout = positive(time.into());
         self
     }
 
@@ -146,4 +146,9 @@ impl Config {
         self.require_protocol = require;
         self
     }
+}
+
+/// No time at all would mean that it is always over.
+fn positive(time: Option<Duration>) -> Option<Duration> {
+    time.filter(|time| !time.is_zero())
 }

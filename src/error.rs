@@ -188,9 +188,11 @@ pub enum ReadError {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum CollectError {
-    /// The message is larger than the limit given to `collect`. Nothing is lost: all of it can still be read in
-    /// chunks, or collected with a larger limit.
-    #[error("message of more than {limit} bytes; collect with a larger limit or read it in chunks")]
+    /// The message is larger than the limit given to `collect`. Nothing is lost: `next_message` gives it again, to be read
+    /// in chunks or collected with a larger limit.
+    #[error(
+        "message of more than {limit} bytes; `next_message` gives it again, for a larger limit or for reading in chunks"
+    )]
     TooLarge {
         /// The limit given, in bytes.
         limit: usize,

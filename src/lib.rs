@@ -74,7 +74,7 @@
 //! ```
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
-//! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than a quarter are copies.
+//! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than half are copies.
 //!
 //! Control frames that stand behind unread data cannot be seen before it is read. A reader that lags for ever
 //! therefore leaves pings unanswered, and a close unnoticed until the peer gives up or

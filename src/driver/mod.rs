@@ -88,9 +88,11 @@ struct Driver<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
+        let mut connection = Connection::new(shared.role, &shared.config, now());
+        connection.arrived(leftover.len(), now());
         Self {
             transport,
-            connection: Connection::new(shared.role, &shared.config, now()),
+            connection,
             shared,
             read: ReadBuffer::holding(leftover),
             batch: VecDeque::new(),

@@ -124,9 +124,9 @@ impl Outbound {
         }
     }
 
-    /// Waits until at most `mark` bytes are buffered, or writing has ended.
+    /// Waits until fewer than `mark` bytes are buffered. The end of writing wakes too.
     pub(crate) fn poll_below(&mut self, mark: usize, cx: &mut Context<'_>) -> Poll<()> {
-        if self.buffered() < mark || !matches!(self.state, WriteState::Open) {
+        if self.buffered() < mark {
             return Poll::Ready(());
         }
         match &mut self.writer {
@@ -156,9 +156,11 @@ impl Outbound {
         if is_over || self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
     }
 
-    /// Writing ends.
+    /// Writing has ended: everything was written, or will never be.
     pub(crate) fn end(&mut self, state: WriteState) -> Option<Waker> {
         self.state = state;
+        self.outbox.clear();
+        self.in_flight = 0;
         // Nobody will answer those that came too late.
         self.requests.pings = Vec::new();
         self.writer.take()

@@ -9,7 +9,7 @@ pub(crate) const READ_BUFFER: usize = 256 * 1024;
 
 /// A read that fills less than this part of the buffer is copied out of it: what waits in a queue then keeps no
 /// more memory than it counts for, and the buffer is free for the next read.
-const COPY_BELOW: usize = READ_BUFFER / 4;
+const COPY_BELOW: usize = READ_BUFFER / 2;
 
 thread_local! {
     static SPARE: RefCell<BytesMut> = RefCell::new(BytesMut::new());

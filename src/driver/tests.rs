@@ -43,7 +43,7 @@ async fn a_pong_that_waits_for_a_frame_of_declared_length_keeps_nobody_from_comp
         soon(writer.write(&b"01234"[..])).await.unwrap();
         let control = server.control();
         let ping = tokio::spawn(async move { control.ping().await });
-        let mut reader = soon(server.next_message()).await.unwrap().unwrap();
+        let reader = soon(server.next_message()).await.unwrap().unwrap();
         // By the time the pong waits, and the driver with it.
         tokio::time::advance(Duration::from_secs(1)).await;
         soon(writer.flush()).await.unwrap();

@@ -324,9 +324,6 @@ impl Connection {
     pub(crate) fn arrived(&mut self, len: usize, now: Instant) {
         self.bytes_received += len as u64;
         self.keepalive.heard(now);
-        if !self.discarding && self.peer_close.is_none() && self.failure.is_none() {
-            self.progress(now);
-        }
     }
 
     /// The next event in `input`, `None` when more is needed. A fault fails the connection.
@@ -340,6 +337,10 @@ impl Connection {
             match self.receiver.decode(input) {
                 Ok(Some(Received::Chunk(chunk))) => {
                     self.keepalive.used(now);
+                    // Only what somebody takes: neither pings nor unwanted data may keep a closing connection alive.
+                    if !self.discarding && self.failure.is_none() {
+                        self.progress(now);
+                    }
                     return Some(Event::Chunk(chunk));
                 }
                 Ok(None) => return None,
@@ -398,7 +399,8 @@ impl Connection {
     /// The reader has been keeping up and is about to see the last messages: the answer to the Close frame waits for
     /// what it may say to them. Called right after [`Event::Close`].
     pub(crate) fn wait_for_reader(&mut self, now: Instant) {
-        if self.phase == Phase::Replying && !self.close_staged {
+        let is_echo = self.close == self.peer_close;
+        if self.phase == Phase::Replying && is_echo {
             self.phase = Phase::Grace;
             self.deadline = Some(now + REPLY_GRACE);
         }

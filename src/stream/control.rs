@@ -8,7 +8,7 @@ use super::closed::Closed;
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::shared::{Handle, Shared},
-    error::{CloseError, ConnectionError},
+    error::{CloseError, WriteError},
     stats::{ReadyState, Stats},
 };
 
@@ -61,16 +61,19 @@ impl Control {
     /// a peer that does not read answers late.
     ///
     /// # Errors
-    /// The connection ended before the pong came.
+    /// The connection ended before the pong came: [`WriteError::Closed`] or [`WriteError::Connection`].
     ///
     /// # Cancel safety
     /// Cancel safe: the ping goes out, its pong is ignored.
-    pub async fn ping(&self) -> Result<Duration, ConnectionError> {
+    pub async fn ping(&self) -> Result<Duration, WriteError> {
         let (answer, round_trip) = oneshot::channel();
         self.shared.request_ping(answer);
         match round_trip.await {
             Ok(time) => Ok(time),
-            Err(oneshot::Canceled) => Err(self.closed.clone().await.err().unwrap_or(ConnectionError::Lost)),
+            Err(oneshot::Canceled) => match self.closed.clone().await {
+                Ok(_) => Err(WriteError::Closed),
+                Err(error) => Err(error.into()),
+            },
         }
     }
 

@@ -40,11 +40,13 @@ use crate::{
 #[derive(Debug)]
 pub struct MessageReader<'a> {
     readable: &'a mut Readable,
+    /// What has not been read when this is dropped is not wanted.
+    skips: bool,
 }
 
 impl<'a> MessageReader<'a> {
     pub(super) fn new(readable: &'a mut Readable) -> Self {
-        Self { readable }
+        Self { readable, skips: true }
     }
 
     /// Text or binary.
@@ -69,11 +71,12 @@ impl<'a> MessageReader<'a> {
     /// The rest of the message in one piece, if it has at most `limit` bytes.
     ///
     /// # Errors
-    /// [`CollectError::TooLarge`] as soon as more than `limit` bytes have come. Then, and after
-    /// [`CollectError::Read`], everything that has come can still be read with [`chunk`](Self::chunk).
+    /// [`CollectError::TooLarge`] as soon as more than `limit` bytes have come. The message is not lost:
+    /// [`Readable::next_message`] gives it again, from where this began. [`CollectError::Read`] if its end never came;
+    /// who wants the pieces of such a message reads them with [`chunk`](Self::chunk).
     ///
     /// # Cancel safety
-    /// Cancel safe: what has been collected when the future is dropped is read by the next call of any kind.
+    /// Cancel safe: when the future is dropped, `next_message` gives the message again.
     ///
     /// ```no_run
     /// # async fn example(mut readable: wsstream::Readable) -> Result<(), Box<dyn std::error::Error>> {
@@ -84,8 +87,10 @@ impl<'a> MessageReader<'a> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn collect(&mut self, limit: usize) -> Result<Message, CollectError> {
-        std::future::poll_fn(|cx| self.readable.poll_collect(limit, cx)).await
+    pub fn collect(mut self, limit: usize) -> impl Future<Output = Result<Message, CollectError>> + Send + use<'a> {
+        // By value, or `StreamExt::collect` would hide it from everybody who imports that trait.
+        self.skips = false;
+        async move { std::future::poll_fn(|cx| self.readable.poll_collect(limit, cx)).await }
     }
 }
 
@@ -119,6 +124,8 @@ impl AsyncBufRead for MessageReader<'_> {
 
 impl Drop for MessageReader<'_> {
     fn drop(&mut self) {
-        self.readable.leave_message();
+        if self.skips {
+            self.readable.leave_message();
+        }
     }
 }

@@ -109,8 +109,8 @@ impl Readable {
 
     /// The next message, as soon as its first frame begins; `None` when the connection was closed cleanly.
     ///
-    /// If the last message was not read to its end, because a whole-message read of it was cancelled, it comes again,
-    /// with all that has not been delivered of it.
+    /// If the last message was not read to its end, because a whole-message read of it was cancelled or went over its
+    /// limit, it comes again, with all that has not been delivered of it.
     ///
     /// # Errors
     /// [`ReadError::Connection`] when the connection ended uncleanly.
@@ -233,9 +233,14 @@ impl Readable {
                 return Poll::Ready(Err(CollectError::TooLarge { limit }));
             }
             if message.complete {
-                return Poll::Ready(Ok(Message::new(message.kind, message.join())));
+                let whole = Message::new(message.kind, message.join());
+                self.message = None;
+                return Poll::Ready(Ok(whole));
             }
-            ready!(self.poll_part(cx))?;
+            if let Err(error) = ready!(self.poll_part(cx)) {
+                self.message = None; // there is nothing whole to come
+                return Poll::Ready(Err(error.into()));
+            }
         }
     }
 
@@ -301,14 +306,8 @@ impl Readable {
         }
         let limit = self.shared.config.max_whole_message_size;
         match ready!(self.poll_collect(limit, cx)) {
-            Ok(message) => {
-                self.message = None;
-                Poll::Ready(Some(Ok(message)))
-            }
-            Err(CollectError::Read(error)) => {
-                self.message = None;
-                Poll::Ready(Some(Err(error)))
-            }
+            Ok(message) => Poll::Ready(Some(Ok(message))),
+            Err(CollectError::Read(error)) => Poll::Ready(Some(Err(error))),
             Err(CollectError::TooLarge { limit }) => {
                 let error = ConnectionError::MessageTooLarge { limit: limit as u64, knob: "max_whole_message_size" };
                 self.shared.request_fail(error.clone());

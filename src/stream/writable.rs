@@ -119,10 +119,10 @@ impl Writable {
         self.shared.outbound().buffered()
     }
 
-    /// Waits until everything accepted so far has been written to the transport.
+    /// Waits until everything accepted so far has been written to the transport, also while the connection is being closed.
     ///
     /// # Errors
-    /// As for [`send`](Self::send), if the connection ends before.
+    /// [`WriteError::Connection`] if the connection fails before.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -196,12 +196,12 @@ impl Writable {
         then: impl FnOnce(&mut Outbound) -> R,
     ) -> Poll<Result<R, WriteError>> {
         let mut outbound = self.shared.outbound();
-        let mark = outbound.high_water_mark();
-        let room = outbound.poll_below(mark, cx);
-        let result = match (&outbound.state, room) {
-            (WriteState::Open, Poll::Ready(())) => Poll::Ready(Ok(then(&mut outbound))),
-            (WriteState::Open, Poll::Pending) => Poll::Pending,
-            (state, _) => Poll::Ready(Err(refusal(state))),
+        let result = match &outbound.state {
+            WriteState::Open => {
+                let mark = outbound.high_water_mark();
+                outbound.poll_below(mark, cx).map(|()| Ok(then(&mut outbound)))
+            }
+            state => Poll::Ready(Err(refusal(state))),
         };
         self.tell_driver(outbound);
         result
@@ -209,13 +209,13 @@ impl Writable {
 
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let mut outbound = self.shared.outbound();
-        let flushed = outbound.poll_below(1, cx);
-        let result = match &outbound.state {
-            WriteState::Open => Ok(()),
-            state => Err(refusal(state)),
+        let flushed = match &outbound.state {
+            WriteState::Failed(error) => Poll::Ready(Err(error.clone().into())),
+            // A connection that is being closed sends what it has accepted, too.
+            WriteState::Open | WriteState::Closed => outbound.poll_below(1, cx).map(Ok),
         };
         self.tell_driver(outbound);
-        flushed.map(|()| result)
+        flushed
     }
 
     /// After something was put into the outbox: wakes the driver if it had nothing to write.

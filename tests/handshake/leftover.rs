@@ -10,7 +10,7 @@ const FROM_SERVER: &[u8] = b"\x81\x05Hello";
 const FROM_CLIENT: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
 
 async fn assert_receives_hello(mut ws: WebSocketStream) {
-    let mut message = ws.next_message().await.unwrap().expect("a message");
+    let message = ws.next_message().await.unwrap().expect("a message");
     assert_eq!(message.collect(100).await.unwrap().as_bytes(), b"Hello");
 }
 

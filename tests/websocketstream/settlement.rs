@@ -47,8 +47,7 @@ async fn the_connection_is_open_before_anything_ends() {
     peer.send(TEXT, "first").await;
     drop(peer);
     let (mut readable, _writable) = ws.split();
-    let mut message = readable.next_message().await.unwrap().unwrap();
+    let message = readable.next_message().await.unwrap().unwrap();
     assert_eq!(message.collect(100).await.unwrap().as_text(), Some("first"));
-    drop(message);
     assert!(readable.next_message().await.is_err());
 }
