@@ -65,16 +65,13 @@ impl Partial {
     /// How much is there of a file of `size` bytes, and its hash; and is there room for the rest?
     pub(crate) fn measure(&mut self, size: u64) -> Result<(u64, Sha256), Failure> {
         let failed = |error: io::Error| Failure::io("reading the partial file", &error);
-        let mut len = self.file.metadata().map_err(failed)?.len();
-        if len > size {
-            self.truncate(0)?;
-            len = 0;
+        let held = self.file.metadata().map_err(failed)?.len();
+        let (needed, room) = (size.saturating_sub(held), fs4::available_space(&self.folder).map_err(failed)?);
+        if needed > room {
+            return Err(Failure::no_room(&format!("{} to come, {} free", BinaryBytes(needed), BinaryBytes(room))));
         }
-        let room = fs4::available_space(&self.folder).map_err(failed)?;
-        if size - len > room {
-            let why = format!("{} to come, {} free", BinaryBytes(size - len), BinaryBytes(room));
-            return Err(Failure::no_room(&why));
-        }
+        // More than there should be is something else.
+        let len = if held > size { 0 } else { held };
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; CHUNK];
         let mut left = len;

@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
     time::{Duration, sleep_until},
 };
-use wsstream::{CloseCode, MessageReader, Readable, Writable};
+use wsstream::{CloseCode, Readable, Writable};
 
 use crate::{
     failure::{Failure, Trouble},
@@ -59,9 +59,7 @@ pub(crate) async fn receive(
         let hasher = partial.append(chunks, hasher)?;
         Ok((partial, hasher))
     });
-    let mut message = readable.next_message().await?.ok_or(Trouble::Connection)?;
-    let forwarded = forward(&mut message, size - from, options.limit_rate, sender, progress).await;
-    drop(message);
+    let forwarded = forward(&mut readable, size - from, options.limit_rate, sender, progress).await;
     // Also when the connection is lost: what has arrived is written before the lock is given back.
     let (mut partial, hasher) = writing.finish().await?;
     forwarded?;
@@ -83,12 +81,13 @@ pub(crate) async fn receive(
 
 /// Passes a message of `len` bytes on to the disk.
 async fn forward(
-    message: &mut MessageReader<'_>,
+    readable: &mut Readable,
     len: u64,
     limit_rate: Option<u64>,
     chunks: mpsc::Sender<Bytes>,
     progress: &ProgressBar,
 ) -> Result<(), Trouble> {
+    let mut message = readable.next_message().await?.ok_or(Trouble::Connection)?;
     let started = tokio::time::Instant::now();
     let mut arrived = 0;
     while let Some(chunk) = message.chunk().await? {

@@ -181,6 +181,9 @@ pub(crate) async fn send(
         Ok(_) => started.elapsed(),
         Err(_) => return Err(Trouble::Connection),
     };
+    if readable.next_message().await?.is_some() {
+        return Err(Failure::protocol("an unexpected message").into());
+    }
     match control.closed().await {
         Ok(info) if info.close_code == CloseCode::NORMAL => {}
         _ => return Err(Trouble::Connection),
