@@ -90,11 +90,14 @@ impl Partial {
         truncated.map(drop).map_err(|error| Failure::io("writing the partial file", &error))
     }
 
-    /// Writes and hashes chunks as they come.
+    /// Writes and hashes chunks as they come: all that wait at once, so that the network's thread is woken once for them.
     pub(crate) fn append(&mut self, mut chunks: mpsc::Receiver<Bytes>, mut hasher: Sha256) -> Result<Sha256, Failure> {
-        while let Some(chunk) = chunks.blocking_recv() {
-            self.file.write_all(&chunk).map_err(|error| Failure::io("writing the file", &error))?;
-            hasher.update(&chunk);
+        let mut batch = Vec::new();
+        while chunks.blocking_recv_many(&mut batch, chunks.max_capacity()) > 0 {
+            for chunk in batch.drain(..) {
+                self.file.write_all(&chunk).map_err(|error| Failure::io("writing the file", &error))?;
+                hasher.update(&chunk);
+            }
         }
         Ok(hasher)
     }

@@ -18,8 +18,8 @@ use crate::{
     transfer::{Report, hex, in_background},
 };
 
-/// Chunks that wait to be written; each may hold on to a read buffer of 256 KiB.
-const CHUNKS: usize = 8;
+/// Chunks that wait to be written, and as many that are being written; each may hold on to a read buffer of 256 KiB.
+const CHUNKS: usize = 2;
 
 /// How the user wants it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Bytes read at a time.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// Chunks that are read, hashed, waiting or being sent at a time: all the memory that a file takes at this end.
 const CHUNKS: usize = 6;
