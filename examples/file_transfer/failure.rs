@@ -82,7 +82,7 @@ impl Failure {
                     }
                 }
             }
-            Err(ConnectionError::Aborted) => {
+            Err(ConnectionError::KeepaliveTimeout(_)) => {
                 let message = "the other end has fallen silent; check the network and run this again to resume";
                 (StatusCode::GATEWAY_TIMEOUT, message.to_owned())
             }

@@ -1,20 +1,14 @@
 //! What sending and receiving have in common: how a transfer is watched, ended and reported.
 
-use std::{future::pending, time::Duration};
+use std::future::pending;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{
-    task::{JoinHandle, spawn_blocking},
-    time::{sleep, timeout},
-};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use wsstream::{CloseCode, Control};
 
 use crate::failure::{Failure, Trouble};
-
-/// How long the other end may give no sign of life before it counts as lost.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// A transfer that went well; `--json` prints it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,17 +36,14 @@ pub(crate) async fn run<T>(
     stop: &CancellationToken,
     transfer: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Failure> {
-    let attended = async {
-        tokio::select! {
-            () = stop_when_told(control, stop) => {}
-            () = abort_when_silent(control) => {}
-        }
+    let stopping = async {
+        stop_when_told(control, stop).await;
         pending().await
     };
     // The transfer is never dropped: that could cut a message, and the other end would take it for a fault of ours.
     let result = tokio::select! {
         result = transfer => result,
-        never = attended => never,
+        never = stopping => never,
     };
     match result {
         Ok(done) => Ok(done),
@@ -64,23 +55,6 @@ async fn stop_when_told(control: &Control, stop: &CancellationToken) {
     stop.cancelled().await;
     if let Err(error) = control.close(CloseCode::GOING_AWAY, "shutting down").await {
         tracing::debug!(%error, "the connection did not close cleanly");
-    }
-}
-
-/// A pong may have to wait behind a lot of data: what counts is that bytes move.
-async fn abort_when_silent(control: &Control) {
-    let moved = || {
-        let stats = control.stats();
-        stats.bytes_received + stats.bytes_sent
-    };
-    loop {
-        let before = moved();
-        match timeout(SILENCE, control.ping()).await {
-            Ok(Ok(_)) => sleep(SILENCE).await,
-            Ok(Err(_)) => return,
-            Err(_) if moved() == before => return control.abort(),
-            Err(_) => {}
-        }
     }
 }
 
