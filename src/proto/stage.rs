@@ -152,7 +152,7 @@ impl Stage {
 
     /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
     pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
-        self.place_control();
+        self.place_next_control();
         while self.items_len < STAGE_MAX
             && let Some(piece) = self.pieces.pop_front()
         {
@@ -191,7 +191,7 @@ impl Stage {
             }
         }
         // What has just been staged may have completed the frame they wait for.
-        self.place_control();
+        self.place_next_control();
     }
 
     /// What the transport should be given; the number of slices used.
@@ -254,6 +254,14 @@ impl Stage {
     pub(crate) fn clear(&mut self) {
         let Self { frames, control_frames, .. } = *self;
         *self = Self { frames, control_frames, ..Self::new(self.role, self.max_frame_payload) };
+    }
+
+    /// Puts waiting control frames among the items, unless some stand there already: those that come one by one while
+    /// the transport takes nothing are collected, as each item costs much more than a pong weighs.
+    fn place_next_control(&mut self) {
+        if self.control_staged == 0 {
+            self.place_control();
+        }
     }
 
     /// Puts waiting control frames at the next frame boundary, if it is known yet, behind those that stand there.
