@@ -105,6 +105,11 @@ impl Inbound {
         self.high_water_mark.saturating_sub(self.buffered)
     }
 
+    /// Nothing is here or in the reader's hands.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffered == 0
+    }
+
     /// Remembers that the driver waits for room, if there is none.
     pub(crate) fn pause(&mut self) -> bool {
         if self.room() > 0 {

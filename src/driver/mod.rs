@@ -32,7 +32,7 @@ use tracing::Instrument;
 use self::{
     inbound::{CHUNK_COST, Queued},
     outbound::WriteState,
-    read_buffer::ReadBuffer,
+    read_buffer::{READ_BUFFER, ReadBuffer},
     shared::{Shared, mask_key},
 };
 use crate::{
@@ -76,6 +76,8 @@ struct Driver<T> {
     read: ReadBuffer,
     /// Decoded, not yet queued.
     batch: VecDeque<Queued>,
+    /// Bytes decoded since the last chunk.
+    since_chunk: usize,
     /// Everything accepted has been fetched.
     all_fetched: bool,
     /// Something was written and not flushed.
@@ -96,6 +98,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             shared,
             read: ReadBuffer::holding(leftover),
             batch: VecDeque::new(),
+            since_chunk: 0,
             all_fetched: true,
             unflushed: false,
             told: false,
@@ -222,20 +225,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Decodes up to a queueful and hands it to the reader in one go.
     fn decode(&mut self) -> Poll<()> {
-        let room = self.shared.inbound().room();
+        let inbound = self.shared.inbound();
+        let room = inbound.room();
+        if inbound.is_empty() {
+            self.since_chunk = 0;
+        }
+        drop(inbound);
         let now = now();
         let mut cost = 0;
         let mut closed = false;
         loop {
             let before = self.read.input.len();
             let event = self.connection.receive(&mut self.read.input, now, &mut mask_key);
+            // What lies behind a chunk keeps its buffer alive as well, but no more than the rest of that one.
+            self.since_chunk = (self.since_chunk + before - self.read.input.len()).min(2 * READ_BUFFER);
             match event {
                 Some(Event::Chunk(mut chunk)) => {
                     if self.read.copies() {
                         chunk.data = bytes::Bytes::copy_from_slice(&chunk.data);
                     }
-                    // Counted as it came, so that what lies between chunks and keeps the buffer alive counts too.
-                    let came = before - self.read.input.len();
+                    // Counted as it came, so that what lies between chunks and keeps a buffer alive counts too.
+                    let came = std::mem::take(&mut self.since_chunk);
                     let queued = Queued { cost: came.max(chunk.data.len()) + CHUNK_COST, chunk };
                     cost += queued.cost;
                     self.batch.push_back(queued);
