@@ -70,22 +70,67 @@ struct Incoming {
     /// Consumed from the queue, not yet delivered: what `collect`, `Stream` or `AsyncBufRead` hold on to.
     parts: VecDeque<Bytes>,
     parts_len: usize,
+    /// How many of the last parts are as they came, their bytes, and what they cost in the queue.
+    loose: usize,
+    loose_len: usize,
+    loose_cost: usize,
     /// Its last chunk is among the parts, or delivered.
     complete: bool,
 }
 
+/// What parts may cost beyond half as much again as they weigh, before they are put together.
+const LOOSE_COST: usize = 256 * 1024;
+
 impl Incoming {
+    fn begin(queued: Queued) -> Self {
+        let mut message = Self {
+            kind: queued.chunk.kind,
+            parts: VecDeque::new(),
+            parts_len: 0,
+            loose: 0,
+            loose_len: 0,
+            loose_cost: 0,
+            complete: false,
+        };
+        message.push(queued);
+        message
+    }
+
     fn pop(&mut self) -> Option<Bytes> {
         let part = self.parts.pop_front()?;
         self.parts_len -= part.len();
+        if self.parts.is_empty() {
+            (self.loose, self.loose_len, self.loose_cost) = (0, 0, 0);
+        }
+        self.loose = self.loose.min(self.parts.len());
         Some(part)
     }
 
-    fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
-            self.parts_len += part.len();
-            self.parts.push_back(part);
+    fn push(&mut self, queued: Queued) {
+        self.complete = queued.chunk.last;
+        let part = queued.chunk.data;
+        if part.is_empty() {
+            return;
         }
+        self.parts_len += part.len();
+        self.loose += 1;
+        self.loose_len += part.len();
+        self.loose_cost += queued.cost;
+        self.parts.push_back(part);
+        if self.loose_cost > self.loose_len + self.loose_len / 2 + LOOSE_COST {
+            self.put_together();
+        }
+    }
+
+    /// Copies the loose parts into one: they are so small that they take, or keep alive, much more than they weigh.
+    #[cold]
+    fn put_together(&mut self) {
+        let mut joined = BytesMut::with_capacity(self.loose_len);
+        for part in self.parts.drain(self.parts.len() - self.loose..) {
+            joined.extend_from_slice(&part);
+        }
+        self.parts.push_back(joined.freeze());
+        (self.loose, self.loose_len, self.loose_cost) = (0, 0, 0);
     }
 
     /// All parts as one.
@@ -155,14 +200,7 @@ impl Readable {
         }
         match ready!(self.poll_queued(cx)) {
             Ok(Some(queued)) => {
-                let mut message = Incoming {
-                    kind: queued.chunk.kind,
-                    parts: VecDeque::new(),
-                    parts_len: 0,
-                    complete: queued.chunk.last,
-                };
-                message.push(queued.chunk.data);
-                self.message = Some(message);
+                self.message = Some(Incoming::begin(queued));
                 Poll::Ready(Ok(true))
             }
             Ok(None) => Poll::Ready(Ok(false)),
@@ -190,8 +228,7 @@ impl Readable {
         let Some(message) = &mut self.message else { return Poll::Ready(Ok(())) };
         match queued {
             Ok(Some(queued)) => {
-                message.complete = queued.chunk.last;
-                message.push(queued.chunk.data);
+                message.push(queued);
                 Poll::Ready(Ok(()))
             }
             Ok(None) => Poll::Ready(Err(ReadError::MessageCut)),
@@ -220,7 +257,7 @@ impl Readable {
             bytes::Buf::advance(part, len);
             message.parts_len -= len;
             if part.is_empty() {
-                message.parts.pop_front();
+                message.pop();
             }
         }
     }
