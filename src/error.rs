@@ -120,6 +120,9 @@ pub enum ConnectionError {
     /// The peer closed, and data that had been accepted for sending was not sent.
     #[error("the peer closed ({} {:?}) before everything accepted was sent", .0.close_code, .0.reason)]
     Unsent(CloseInfo),
+    /// The peer closed in the middle of a message of its own, whose end never came.
+    #[error("the peer closed ({} {:?}) in the middle of a message", .0.close_code, .0.reason)]
+    MessageCut(CloseInfo),
     /// Closing made no progress for the close timeout, and the transport was dropped.
     #[error("the peer did not complete the closing handshake within {0:?}; `Config::close_timeout` sets this time")]
     CloseTimeout(Duration),
@@ -147,9 +150,14 @@ impl ConnectionError {
     /// What `closed` of a browser would report: the peer's close code where it sent one, else
     /// [`CloseCode::ABNORMAL`].
     pub fn close_code(&self) -> CloseCode {
+        self.close_info().close_code
+    }
+
+    /// What the peer's Close frame said, if there was one; 1006 and no reason otherwise. Not clean.
+    pub fn close_info(&self) -> CloseInfo {
         match self {
-            Self::Unsent(info) => info.close_code,
-            _ => CloseCode::ABNORMAL,
+            Self::Unsent(info) | Self::MessageCut(info) => info.clone(),
+            _ => CloseInfo::new(None, false),
         }
     }
 
@@ -179,9 +187,6 @@ pub enum ReadError {
     /// The connection ended uncleanly; everything received before was delivered.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The peer closed in the middle of this message; its end never came. There are no further messages.
-    #[error("the peer closed in the middle of a message")]
-    MessageCut,
 }
 
 /// Collecting a message failed.
@@ -273,6 +278,7 @@ impl ConnectionError {
             Self::Protocol(_) | Self::MessageTooLarge { .. } => io::ErrorKind::InvalidData,
             Self::Io(error) => error.kind(),
             Self::Lost | Self::Unsent(_) => io::ErrorKind::ConnectionReset,
+            Self::MessageCut(_) => io::ErrorKind::UnexpectedEof,
             Self::CloseTimeout(_) | Self::KeepaliveTimeout(_) | Self::IdleTimeout(_) => io::ErrorKind::TimedOut,
             Self::UnfinishedMessage | Self::Aborted | Self::RuntimeShutDown => io::ErrorKind::ConnectionAborted,
         }
@@ -283,7 +289,6 @@ impl ReadError {
     fn io_kind(&self) -> io::ErrorKind {
         match self {
             Self::Connection(error) => error.io_kind(),
-            Self::MessageCut => io::ErrorKind::UnexpectedEof,
         }
     }
 }

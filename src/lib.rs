@@ -62,7 +62,8 @@
 //!
 //! While the reader lags by [`Config::read_high_water_mark`], the transport is not read, and decoding stops in mid-buffer;
 //! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
-//! that it took on the wire and 64 more, so that floods of empty messages are bounded too. Sending waits while
+//! that it took on the wire, or their share of the read buffer that they keep alive, and 128 more, so that floods of empty
+//! messages are bounded too. Sending waits while
 //! [`Config::write_high_water_mark`] bytes are buffered, and goes on at half.
 //!
 //! Memory, at most:

@@ -67,7 +67,7 @@ impl Failure {
     fn closed(outcome: Result<CloseInfo, ConnectionError>, interrupted: bool) -> Self {
         let (status, message) = match outcome {
             _ if interrupted => (StatusCode::SERVICE_UNAVAILABLE, "interrupted; run this again to resume".to_owned()),
-            Ok(info) | Err(ConnectionError::Unsent(info)) => {
+            Ok(info) | Err(ConnectionError::Unsent(info) | ConnectionError::MessageCut(info)) => {
                 let code = u16::from(info.close_code);
                 match code.checked_sub(4000).and_then(|status| StatusCode::from_u16(status).ok()) {
                     Some(status) => (status, format!("the other end gave up: {}", info.reason)),

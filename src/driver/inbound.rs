@@ -10,7 +10,8 @@ use super::now;
 use crate::{error::Outcome, proto::recv::Chunk, stats::DirectionStats};
 
 /// What a chunk counts for beyond its payload, so that floods of empty messages are bounded too.
-pub(crate) const CHUNK_COST: usize = 64;
+/// It is what an entry takes in a queue that has doubled.
+pub(crate) const CHUNK_COST: usize = 128;
 
 /// A chunk and what it counts for.
 #[derive(Debug)]
@@ -52,14 +53,17 @@ pub(crate) enum Taken {
     /// Nothing, for ever.
     End(Outcome),
     /// Nothing yet; the reader will be woken.
-    Nothing(Wake),
+    Nothing,
 }
 
 /// Who is to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     Nobody,
+    /// There is room again.
     Driver,
+    /// The reader has consumed everything, which the driver wanted to know.
+    DriverCaughtUp,
 }
 
 impl Inbound {
@@ -139,7 +143,9 @@ impl Inbound {
     /// Gives back the room of chunks that have been consumed.
     pub(crate) fn credit(&mut self, cost: usize) -> Wake {
         self.buffered -= cost;
-        if self.buffered <= self.high_water_mark / 2 { self.resume() } else { Wake::Nobody }
+        let resumed = if self.buffered <= self.high_water_mark / 2 { self.resume() } else { Wake::Nobody };
+        let caught_up = self.buffered == 0 && std::mem::take(&mut self.tell_caught_up);
+        if caught_up { Wake::DriverCaughtUp } else { resumed }
     }
 
     fn resume(&mut self) -> Wake {
@@ -161,13 +167,11 @@ impl Inbound {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        let caught_up = std::mem::take(&mut self.tell_caught_up);
-        Taken::Nothing(if caught_up { Wake::Driver } else { Wake::Nobody })
+        Taken::Nothing
     }
 
-    /// Drops the rest of the message whose beginning the reader has taken.
-    pub(crate) fn skip_message(&mut self) -> Wake {
-        let mut cost = 0;
+    /// Drops the rest of the message whose beginning the reader has taken, and gives back `cost` besides.
+    pub(crate) fn skip_message(&mut self, mut cost: usize) -> Wake {
         let mut found = false;
         while !found && let Some(queued) = self.queue.pop_front() {
             cost += queued.cost;

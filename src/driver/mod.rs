@@ -238,7 +238,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let before = self.read.input.len();
             let event = self.connection.receive(&mut self.read.input, now, &mut mask_key);
             // What lies behind a chunk keeps its buffer alive as well, but no more than the rest of that one.
-            self.since_chunk = (self.since_chunk + before - self.read.input.len()).min(2 * READ_BUFFER);
+            let charge = self.read.charge(before - self.read.input.len());
+            self.since_chunk = (self.since_chunk + charge).min(2 * READ_BUFFER);
             match event {
                 Some(Event::Chunk(mut chunk)) => {
                     if self.read.copies() {

@@ -20,12 +20,14 @@ thread_local! {
 pub(crate) struct ReadBuffer {
     pub(crate) input: BytesMut,
     copies: bool,
+    /// What a byte of it stands for: its share of the whole buffer.
+    weight: usize,
 }
 
 impl ReadBuffer {
     /// Begins with bytes that were read along with the handshake.
     pub(crate) fn holding(input: BytesMut) -> Self {
-        Self { input, copies: true }
+        Self { input, copies: true, weight: 1 }
     }
 
     /// Everything read has been decoded.
@@ -47,6 +49,12 @@ impl ReadBuffer {
     /// A read has brought `len` bytes.
     pub(crate) fn filled(&mut self, len: usize) {
         self.copies = len < COPY_BELOW;
+        self.weight = if self.copies { 1 } else { READ_BUFFER.div_ceil(len) };
+    }
+
+    /// What `bytes` taken from it count for: views of a buffer that is half full keep all of it alive.
+    pub(crate) fn charge(&self, bytes: usize) -> usize {
+        bytes * self.weight
     }
 
     /// Chunks of the last read are to be copied, not shared.

@@ -265,7 +265,9 @@ impl Connection {
         outbox.clear();
         match self.stage.cut() {
             Some(0) if waiting == 0 => {}
-            Some(_) => self.failure = Some(self.unsent()),
+            Some(_) => {
+                self.failure.get_or_insert(self.unsent());
+            }
             None => return self.lost(self.unsent()),
         }
         self.stage_close(keys);
@@ -383,6 +385,10 @@ impl Connection {
 
     fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {
         self.peer_close = Some(frame.clone());
+        if self.receiver.in_message() {
+            let info = CloseInfo::new(self.peer_close.as_ref(), false);
+            self.failure.get_or_insert(ConnectionError::MessageCut(info));
+        }
         match self.phase {
             Phase::WriteBroken => {
                 self.failure = Some(self.unsent());
@@ -400,7 +406,7 @@ impl Connection {
     /// what it may say to them. Called right after [`Event::Close`].
     pub(crate) fn wait_for_reader(&mut self, now: Instant) {
         let is_echo = self.close == self.peer_close;
-        if self.phase == Phase::Replying && is_echo {
+        if self.phase == Phase::Replying && is_echo && self.failure.is_none() {
             self.phase = Phase::Grace;
             self.deadline = Some(now + REPLY_GRACE);
         }

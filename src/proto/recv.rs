@@ -82,6 +82,11 @@ impl Receiver {
         }
     }
 
+    /// A message has begun and its end has not come.
+    pub(crate) fn in_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Data frames and control frames begun.
     pub(crate) fn frames(&self) -> (u64, u64) {
         (self.frames, self.control_frames)

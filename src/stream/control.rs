@@ -52,7 +52,7 @@ impl Control {
         Ok(self.closed.clone().await?)
     }
 
-    /// Drops the transport at once, without a closing handshake. What has been received stays readable.
+    /// Drops the transport at once, without a closing handshake. What waits to be read stays readable.
     pub fn abort(&self) {
         self.shared.request_abort();
     }

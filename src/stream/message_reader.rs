@@ -59,8 +59,7 @@ impl<'a> MessageReader<'a> {
     /// A chunk is a view of a read buffer. Copy what you keep for long: a small piece may hold on to 256 KiB.
     ///
     /// # Errors
-    /// [`ReadError::MessageCut`] if the peer closed before the end of the message, [`ReadError::Connection`] if the
-    /// connection broke.
+    /// [`ReadError::Connection`]: the peer closed before the end of the message, or the connection broke.
     ///
     /// # Cancel safety
     /// Cancel safe: no chunk is lost when the future is dropped.

@@ -36,7 +36,8 @@ impl<'a> StartMessage<'a> {
     /// Declares the length of the whole message in bytes, at most 2^63 - 1; it is sent as a single frame.
     ///
     /// Pongs, pings and the Close frame wait until that frame is complete: without a declared length they go out between
-    /// fragments, which is the better choice for all but peers that cannot take fragments.
+    /// fragments, which is the better choice for all but peers that cannot take fragments. If the message cannot be
+    /// completed, no Close frame can tell the peer why: the transport just ends.
     ///
     /// ```no_run
     /// # async fn example(mut writable: wsstream::Writable) -> Result<(), wsstream::WriteError> {

@@ -231,7 +231,8 @@ impl Readable {
                 message.push(queued);
                 Poll::Ready(Ok(()))
             }
-            Ok(None) => Poll::Ready(Err(ReadError::MessageCut)),
+            // Not reached: a close in the middle of a message is an error.
+            Ok(None) => Poll::Ready(Err(ConnectionError::Lost.into())),
             Err(error) => Poll::Ready(Err(error.into())),
         }
     }
@@ -265,13 +266,16 @@ impl Readable {
     /// The whole message, which stays readable in chunks until then, and if it is over the limit.
     pub(super) fn poll_collect(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<Result<Message, CollectError>> {
         loop {
-            let Some(message) = &mut self.message else { return Poll::Ready(Err(ReadError::MessageCut.into())) };
+            let Some(message) = &mut self.message else {
+                return Poll::Ready(Err(CollectError::Read(ConnectionError::Lost.into()))); // polled after its end
+            };
             if message.parts_len > limit {
                 return Poll::Ready(Err(CollectError::TooLarge { limit }));
             }
             if message.complete {
                 let whole = Message::new(message.kind, message.join());
                 self.message = None;
+                self.settle();
                 return Poll::Ready(Ok(whole));
             }
             if let Err(error) = ready!(self.poll_part(cx)) {
@@ -291,12 +295,10 @@ impl Readable {
         }
         if !complete {
             // All that was taken from the queue is consumed: the rest can be skipped even if nothing is read after it.
-            let mut inbound = self.shared.inbound();
-            let credit = inbound.credit(std::mem::take(&mut self.consumed));
-            let skipped = inbound.skip_message();
-            drop(inbound);
-            self.wake(if credit == Wake::Driver { credit } else { skipped });
+            let wake = self.shared.inbound().skip_message(std::mem::take(&mut self.consumed));
+            self.wake(wake);
         }
+        self.settle();
     }
 
     fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Queued>, ConnectionError>> {
@@ -321,18 +323,24 @@ impl Readable {
                 Poll::Ready(Ok(first))
             }
             Taken::End(outcome) => Poll::Ready(outcome.map(|_| None)),
-            Taken::Nothing(caught_up) => {
-                if caught_up == Wake::Driver {
-                    self.shared.outbound().requests.caught_up = true;
-                }
-                self.wake(caught_up);
-                Poll::Pending
-            }
+            Taken::Nothing => Poll::Pending,
+        }
+    }
+
+    /// A message has been read to its end. If nothing else has come, its room is given back now, not with the next
+    /// read, which may be long in coming.
+    fn settle(&mut self) {
+        if self.local.is_empty() && self.consumed > 0 {
+            let wake = self.shared.inbound().credit(std::mem::take(&mut self.consumed));
+            self.wake(wake);
         }
     }
 
     fn wake(&self, wake: Wake) {
-        if wake == Wake::Driver {
+        if wake == Wake::DriverCaughtUp {
+            self.shared.outbound().requests.caught_up = true;
+        }
+        if wake != Wake::Nobody {
             self.shared.wake_driver();
         }
     }

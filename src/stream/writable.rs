@@ -150,7 +150,7 @@ impl Writable {
         Ok(self.closed.clone().await?)
     }
 
-    /// Drops the transport at once, without a closing handshake. What has been received stays readable.
+    /// Drops the transport at once, without a closing handshake. What waits to be read stays readable.
     pub fn abort(&mut self) {
         self.shared.request_abort();
     }
