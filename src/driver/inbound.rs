@@ -88,20 +88,29 @@ impl Inbound {
         self.stats.bytes = stats.bytes;
         self.stats.frames = stats.frames;
         self.stats.control_frames = stats.control_frames;
-        for queued in batch.drain(..) {
-            let last = queued.chunk.last;
-            self.stats.messages += u64::from(last);
-            match self.discard {
-                Discard::Nothing => {
-                    self.buffered += queued.cost;
-                    self.queue.push_back(queued);
-                }
-                Discard::Message if last => self.discard = Discard::Nothing,
-                Discard::Message | Discard::Everything => {}
-            }
+        self.stats.messages += batch.iter().filter(|queued| queued.chunk.last).count() as u64;
+        self.drop_unwanted(batch);
+        self.buffered += batch.iter().map(|queued| queued.cost).sum::<usize>();
+        if self.queue.is_empty() {
+            std::mem::swap(&mut self.queue, batch);
+        } else {
+            self.queue.append(batch);
         }
         self.stats.buffered_max = self.stats.buffered_max.max(self.buffered);
         if self.queue.is_empty() { None } else { self.reader.take() }
+    }
+
+    fn drop_unwanted(&mut self, batch: &mut VecDeque<Queued>) {
+        if self.discard == Discard::Everything {
+            batch.clear();
+        }
+        while self.discard == Discard::Message
+            && let Some(queued) = batch.pop_front()
+        {
+            if queued.chunk.last {
+                self.discard = Discard::Nothing;
+            }
+        }
     }
 
     /// Bytes that may still be queued; none at the mark.
