@@ -124,6 +124,26 @@ fn a_peer_that_never_answers_close() {
 }
 
 #[test]
+fn a_peer_that_pings_instead_of_answering_close() {
+    each_role(|role| async move {
+        let (mut ws, mut peer) = attacked(role, Config::default());
+        let attack = async {
+            let mut tick = interval(Duration::from_secs(1));
+            while let Ok(1..) = peer.write(&frame(role, 0x89, b"still here")).await {
+                tick.tick().await;
+            }
+        };
+        let started = Instant::now();
+        let close = async {
+            let error = ws.close(CloseCode::NORMAL, "").await.unwrap_err();
+            assert!(matches!(error, CloseError::Connection(ConnectionError::CloseTimeout(_))), "{error}");
+            assert_eq!(started.elapsed().as_secs(), 10);
+        };
+        tokio::join!(attack, close);
+    });
+}
+
+#[test]
 fn a_peer_that_sends_without_end_instead_of_answering_close() {
     each_role(|role| async move {
         // Nobody reads: the queue fills, and then nothing makes progress any more.

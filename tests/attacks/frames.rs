@@ -127,7 +127,7 @@ fn endless_empty_fragments() {
         // Nobody reads, nor is there anything to read: they vanish as they come.
         flood(&mut peer, &block, ENDLESS).await;
         peer.write_all(&frame(role, 0x80, b"end")).await.unwrap();
-        let mut message = ws.next_message().await.unwrap().unwrap();
+        let message = ws.next_message().await.unwrap().unwrap();
         assert_eq!(message.collect(3).await.unwrap().into_bytes(), "end");
         // The end of the message is a view of one buffer while the next read is tried with another.
         meter.assert_below(2 * READ_BUFFER + CONNECTION, "empty fragments");

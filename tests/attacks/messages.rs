@@ -126,10 +126,7 @@ fn a_whole_message_of_crumbs_among_pongs_costs_what_it_weighs() {
             }
             peer.write_all(&frame(role, 0x80, b"")).await.unwrap();
         };
-        let collect = async {
-            let mut message = ws.next_message().await.unwrap().unwrap();
-            message.collect(1000).await
-        };
+        let collect = async { ws.next_message().await.unwrap().unwrap().collect(1000).await };
         let ((), message) = tokio::join!(attack, collect);
         assert_eq!(message.unwrap().len(), 201);
         meter.assert_below(whole(1000), "crumbs among pongs, collected");
@@ -146,10 +143,8 @@ fn collecting_stops_at_its_limit() {
             peer.write_all(&frame(role, 0x02, b"")).await.unwrap();
             flood_until_stuck(&mut peer, &block).await
         };
-        let mut message = None;
         let collect = async {
-            let message = message.insert(ws.next_message().await.unwrap().unwrap());
-            let error = message.collect(MIB).await.unwrap_err();
+            let error = ws.next_message().await.unwrap().unwrap().collect(MIB).await.unwrap_err();
             assert!(matches!(error, CollectError::TooLarge { limit: MIB }), "{error}");
         };
         let (taken, ()) = tokio::join!(attack, collect);
