@@ -152,7 +152,7 @@ impl Stage {
 
     /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
     pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
-        self.place_next_control();
+        self.place_control();
         while self.items_len < STAGE_MAX
             && let Some(piece) = self.pieces.pop_front()
         {
@@ -191,7 +191,7 @@ impl Stage {
             }
         }
         // What has just been staged may have completed the frame they wait for.
-        self.place_next_control();
+        self.place_control();
     }
 
     /// What the transport should be given; the number of slices used.
@@ -256,14 +256,6 @@ impl Stage {
         *self = Self { frames, control_frames, ..Self::new(self.role, self.max_frame_payload) };
     }
 
-    /// Puts waiting control frames among the items, unless some stand there already: those that come one by one while
-    /// the transport takes nothing are collected, as each item costs much more than a pong weighs.
-    fn place_next_control(&mut self) {
-        if self.control_staged == 0 {
-            self.place_control();
-        }
-    }
-
     /// Puts waiting control frames at the next frame boundary, if it is known yet, behind those that stand there.
     fn place_control(&mut self) {
         if self.control.is_empty() {
@@ -278,10 +270,20 @@ impl Stage {
             index += 1;
             self.items.insert(index, Item::Frames(rest));
         }
-        let control = std::mem::take(&mut self.control).freeze();
+        let control = std::mem::take(&mut self.control);
         self.items_len += control.len();
         self.control_staged += control.len();
-        self.items.insert(index, Item::Control(control));
+        // Those that come one by one while the transport takes nothing are collected: an item costs much more than a pong.
+        if let Some(Item::Control(waiting)) = index.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
+            let mut joined = match std::mem::take(waiting).try_into_mut() {
+                Ok(waiting) => waiting,
+                Err(waiting) => BytesMut::from(&waiting[..]),
+            };
+            joined.extend_from_slice(&control);
+            *waiting = joined.freeze();
+            return;
+        }
+        self.items.insert(index, Item::Control(control.freeze()));
     }
 
     /// The first place that is between two frames and not yet written: an item, and an offset in it.
