@@ -363,6 +363,21 @@ async fn a_peer_that_closes() {
     }
 }
 
+/// The limit of whole messages is the reader's: what it finds after a clean end does not change that end.
+#[tokio::test(start_paused = true)]
+async fn a_whole_message_over_the_limit_found_after_the_end() {
+    for role in [Role::Server, Role::Client] {
+        let (mut ws, mut peer) = open(role, Config::default().max_whole_message_size(10));
+        peer.write_all(&frame(role, 0x82, &[0; 11])).await.unwrap();
+        peer.write_all(&frame(role, 0x88, &1000u16.to_be_bytes())).await.unwrap();
+        assert!(soon(ws.closed()).await.unwrap().was_clean);
+        let error = soon(ws.next()).await.unwrap().unwrap_err();
+        assert!(matches!(error, ReadError::Connection(ConnectionError::MessageTooLarge { limit: 10, .. })), "{error}");
+        assert!(soon(ws.next()).await.is_none());
+        assert!(soon(ws.closed()).await.unwrap().was_clean);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn handles_that_are_dropped() {
     for role in [Role::Server, Role::Client] {
