@@ -1307,3 +1307,23 @@ async fn collect_over_its_limit_leaves_everything_readable() {
         assert_eq!(rest, b"0123456789");
     }
 }
+
+/// The answer to the peer's Close frame once waited for a reader that lags although it was on its way already, and
+/// then nothing noticed that it had been written.
+#[tokio::test(start_paused = true)]
+async fn closes_that_cross_while_ours_is_on_the_wire_settle_at_once() {
+    for role in BOTH {
+        let (ws, mut peer) = pair_over(role, Config::default(), 1);
+        let (readable, mut writable) = ws.split();
+        let close = tokio::spawn(async move { writable.close(CloseCode::NORMAL, "").await });
+        settle().await;
+        let start = tokio::time::Instant::now();
+        peer.send(TEXT, b"unread").await;
+        peer.send_close(1000, "").await;
+        assert_eq!(peer.expect_close().await.unwrap().0, 1000);
+        drop(peer);
+        within(close).await.unwrap().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        drop(readable);
+    }
+}

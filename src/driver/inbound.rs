@@ -13,6 +13,9 @@ use crate::{error::Outcome, proto::recv::Chunk, stats::DirectionStats};
 /// It is what an entry takes in a queue that has doubled.
 pub(crate) const CHUNK_COST: usize = 128;
 
+/// Places that an empty queue keeps: enough for an exchange of small messages, less than a KiB.
+const KEPT_PLACES: usize = 16;
+
 /// A chunk and what it counts for.
 #[derive(Debug)]
 pub(crate) struct Queued {
@@ -169,6 +172,8 @@ impl Inbound {
             std::mem::swap(&mut self.queue, local);
             return Taken::Chunks;
         }
+        give_back(&mut self.queue);
+        give_back(local);
         if let Some(end) = &self.end {
             return Taken::End(end.clone());
         }
@@ -204,5 +209,12 @@ impl Inbound {
     pub(crate) fn stats(&self) -> DirectionStats {
         let pausing = self.paused.map_or(Duration::ZERO, |since| now() - since);
         DirectionStats { buffered: self.buffered, paused: self.stats.paused + pausing, ..self.stats }
+    }
+}
+
+/// An idle connection does not keep the places that a flood of small chunks took.
+pub(super) fn give_back(queue: &mut VecDeque<Queued>) {
+    if queue.is_empty() && queue.capacity() > KEPT_PLACES {
+        *queue = VecDeque::new();
     }
 }

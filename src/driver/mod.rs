@@ -323,6 +323,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             }
             if progress.iter().all(Poll::is_pending) {
                 this.read.release();
+                inbound::give_back(&mut this.batch);
                 return Poll::Pending;
             }
         }

@@ -261,28 +261,28 @@ impl Stage {
         if self.control.is_empty() {
             return;
         }
-        let Some((mut index, mut offset)) = self.next_boundary() else { return };
-        while let Some(Item::Control(_)) = self.items.get(index) {
-            (index, offset) = (index + 1, 0);
+        // Those that come one by one are collected: an item costs much more than a pong, and so does finding its place.
+        if let Some(waiting) = self.items.iter_mut().find(|item| matches!(item, Item::Control(_))) {
+            let control = std::mem::take(&mut self.control);
+            self.items_len += control.len();
+            self.control_staged += control.len();
+            let waiting = waiting.data_mut();
+            let joined = std::mem::take(waiting).try_into_mut();
+            let mut joined = joined.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            joined.extend_from_slice(&control);
+            *waiting = joined.freeze();
+            return;
         }
+        let Some((mut index, offset)) = self.next_boundary() else { return };
         if offset > 0 {
             let rest = self.items[index].data_mut().split_off(offset);
             index += 1;
             self.items.insert(index, Item::Frames(rest));
         }
-        let control = std::mem::take(&mut self.control);
+        let control = std::mem::take(&mut self.control).freeze();
         self.items_len += control.len();
         self.control_staged += control.len();
-        match index.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
-            // One item for all that come one by one: an entry of its own costs much more than a pong weighs.
-            Some(Item::Control(before)) => {
-                let before_mut = std::mem::take(before).try_into_mut();
-                let mut joined = before_mut.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-                joined.extend_from_slice(&control);
-                *before = joined.freeze();
-            }
-            _ => self.items.insert(index, Item::Control(control.freeze())),
-        }
+        self.items.insert(index, Item::Control(control));
     }
 
     /// The first place that is between two frames and not yet written: an item, and an offset in it.

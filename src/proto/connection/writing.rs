@@ -1,0 +1,125 @@
+//! What goes out, and when the Close frame does (RFC 6455, 5.5.1 and 7.1).
+
+use std::{io::IoSlice, time::Instant};
+
+use super::{Connection, Phase};
+use crate::{
+    error::ConnectionError,
+    proto::send::{MaskKeys, Outbox},
+};
+
+impl Connection {
+    /// Prepares what goes out next: when all that was accepted is out, the Close frame, if it is due.
+    /// `all_fetched`: the outbox is empty, and stays so if the application may not write any more.
+    pub(crate) fn fill(&mut self, all_fetched: bool, keys: MaskKeys<'_>) {
+        self.stage.fill(keys);
+        let due = matches!(self.phase, Phase::Closing | Phase::Replying);
+        if due && !self.close_staged && all_fetched && self.stage.is_idle() {
+            self.stage_close(keys);
+        }
+    }
+
+    fn stage_close(&mut self, keys: MaskKeys<'_>) {
+        if self.stage.is_mid_frame() {
+            // A frame of declared length was left incomplete: no Close frame can follow it.
+            let error = if self.peer_close.is_some() { self.unsent() } else { ConnectionError::UnfinishedMessage };
+            self.lost(error);
+        } else if let Some(frame) = self.close.take() {
+            self.stage.push_close(&frame, keys);
+            self.close_staged = true;
+        }
+    }
+
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.stage.slices(slices)
+    }
+
+    /// Bytes fetched and not yet written; control frames do not count.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.stage.data_len()
+    }
+
+    /// Nothing is ready to be written.
+    pub(crate) fn is_write_idle(&self) -> bool {
+        self.stage.is_idle()
+    }
+
+    /// The transport has taken `len` bytes, and they are flushed if these were the last.
+    pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
+        self.stage.advance(len);
+        self.bytes_sent += len as u64;
+        if let Some(since) = self.blocked.take() {
+            self.write_paused += now.saturating_duration_since(since);
+            self.keepalive.heard(now);
+        }
+        self.progress(now);
+        if self.close_staged && self.stage.is_empty() {
+            match self.phase {
+                Phase::Replying | Phase::Failing => self.all_said(now),
+                _ => {}
+            }
+        }
+    }
+
+    /// The transport takes no more for now.
+    pub(crate) fn blocked(&mut self, now: Instant) {
+        if self.blocked.is_none() {
+            self.blocked = Some(now);
+            self.write_pauses += 1;
+        }
+    }
+
+    /// The peer has closed and the transport is [`blocked`](Self::blocked): what it did not take is not sent any more.
+    pub(crate) fn give_up_unsent(&mut self, outbox: &mut Outbox, now: Instant, keys: MaskKeys<'_>) {
+        let waiting = outbox.len();
+        outbox.clear();
+        match self.stage.cut() {
+            Some(0) if waiting == 0 => {}
+            Some(_) => {
+                self.failure.get_or_insert(self.unsent());
+            }
+            None => return self.lost(self.unsent()),
+        }
+        self.stage_close(keys);
+        self.progress(now);
+    }
+
+    /// The transport is to be shut down for writing.
+    pub(crate) fn wants_shutdown(&self) -> bool {
+        self.phase == Phase::ShuttingDown
+    }
+
+    /// It has been, or cannot be.
+    pub(crate) fn shut_down(&mut self) {
+        if self.phase == Phase::ShuttingDown {
+            // A failed connection is drained for a while, lest a reset destroy our Close frame on its way.
+            let drain = self.failure.is_some() || self.peer_close.is_none();
+            self.phase = if drain && !self.eof { Phase::Lingering } else { Phase::Done };
+        }
+    }
+
+    /// The transport takes nothing any more. `all_fetched` as in [`fill`](Self::fill).
+    pub(crate) fn write_failed(&mut self, error: std::io::Error, all_fetched: bool, now: Instant) {
+        let nothing_lost = match self.close_staged {
+            true => self.stage.is_last_item(),
+            false => all_fetched && self.unwritten() == 0,
+        };
+        self.stage.clear();
+        match self.phase {
+            // The peer has closed and is gone: whether our answer reached it makes no difference any more.
+            Phase::Replying | Phase::Grace if nothing_lost => self.phase = Phase::Done,
+            Phase::Replying | Phase::Grace => self.lost(self.unsent()),
+            Phase::Open | Phase::Closing => {
+                self.failure = Some(error.into());
+                self.enter(Phase::WriteBroken, now);
+            }
+            Phase::WriteBroken | Phase::Done => {}
+            Phase::Failing | Phase::ShuttingDown | Phase::Lingering => self.phase = Phase::Done,
+        }
+    }
+
+    /// The peer has closed, and waits for our Close frame.
+    pub(crate) fn must_reply(&self) -> bool {
+        self.phase == Phase::Replying && !self.close_staged
+    }
+}
