@@ -70,7 +70,7 @@
 //!
 //! ```text
 //! received, not taken = read high-water mark + one read buffer (256 KiB) + one chunk (at most a read buffer)
-//!                       + where chunks are tiny 2.25 times the mark, for their places in three queues
+//!                       + where chunks are tiny 1.125 times the mark, for their places in three queues
 //! accepted, not sent  = write high-water mark + the one message or chunk that overshot it + pongs (16 KiB)
 //!                       + on a client 320 KiB, where frames of large `Bytes` are masked
 //! ```

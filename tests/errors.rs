@@ -343,22 +343,35 @@ async fn a_peer_that_closes() {
         drop(peer);
         assert_agreed(ws, &error).await;
 
-        // In the middle of a message: answered, and unclean, since its end never came.
+        // In the middle of a message: its chunks, then an end that is unclean for everybody.
         let (mut ws, mut peer) = open(role, Config::default());
+        let ws_closed = ws.closed();
         peer.write_all(&frame(role, 0x02, b"begun")).await.unwrap();
-        peer.write_all(&frame(role, 0x88, &1000u16.to_be_bytes())).await.unwrap();
+        peer.write_all(&frame(role, 0x88, &4001u16.to_be_bytes())).await.unwrap();
         let mut message = soon(ws.next_message()).await.unwrap().unwrap();
         assert_eq!(soon(message.chunk()).await.unwrap().unwrap(), "begun");
-        let cut = |error: &ConnectionError| matches!(error, ConnectionError::MessageCut(info) if !info.was_clean);
+        let expected = soon(ws_closed).await.unwrap_err();
         for _ in 0..3 {
-            assert!(matches!(soon(message.chunk()).await, Err(ReadError::Connection(error)) if cut(&error)));
+            let error = soon(message.chunk()).await.unwrap_err();
+            assert!(matches!(&error, ReadError::Connection(ConnectionError::MessageCut(_))), "{error}");
         }
         drop(message);
-        assert_eq!(told(&mut peer, role).await, Some(1000));
+        assert!(matches!(expected, ConnectionError::MessageCut(_)), "{expected}");
+        assert_eq!(u16::from(expected.close_code()), 4001);
+        assert_eq!(told(&mut peer, role).await, Some(4001));
         drop(peer);
-        let error = soon(ws.closed()).await.unwrap_err();
-        assert!(cut(&error) && error.close_code() == CloseCode::NORMAL, "{error}");
-        assert_agreed(ws, &error).await;
+        assert_agreed(ws, &expected).await;
+
+        // Between messages: clean.
+        let (mut ws, mut peer) = open(role, Config::default());
+        peer.write_all(&frame(role, 0x88, &1000u16.to_be_bytes())).await.unwrap();
+        for _ in 0..3 {
+            assert!(soon(ws.next_message()).await.unwrap().is_none());
+            assert!(matches!(soon(ws.send("x")).await, Err(WriteError::Closed)));
+            assert!(soon(ws.closed()).await.unwrap().was_clean);
+            assert!(matches!(soon(ws.control().ping()).await, Err(WriteError::Closed)));
+        }
+        assert_eq!(told(&mut peer, role).await, Some(1000));
     }
 }
 

@@ -78,7 +78,7 @@ struct Incoming {
     complete: bool,
 }
 
-/// What parts may cost beyond half as much again as they weigh, before they are put together.
+/// What parts may cost beyond twice what they weigh, as views of half-empty buffers do, before they are put together.
 const LOOSE_COST: usize = 256 * 1024;
 
 impl Incoming {
@@ -117,7 +117,7 @@ impl Incoming {
         self.loose_len += part.len();
         self.loose_cost += queued.cost;
         self.parts.push_back(part);
-        if self.loose_cost > self.loose_len + self.loose_len / 2 + LOOSE_COST {
+        if self.loose_cost > 2 * self.loose_len + LOOSE_COST {
             self.put_together();
         }
     }

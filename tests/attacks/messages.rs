@@ -20,7 +20,7 @@ fn endless_tiny_messages_while_nobody_reads() {
             let (ws, mut peer) = attacked(role, Config::default());
             let meter = Meter::start();
             let taken = flood_until_stuck(&mut peer, &block).await;
-            meter.assert_below(INBOUND + QUEUES + CONNECTION, "tiny messages, nobody reads");
+            meter.assert_below(INBOUND + CONNECTION, "tiny messages, nobody reads");
             assert!(taken < MIB, "{taken} bytes were taken that nobody read");
             drop(ws);
         });
@@ -85,7 +85,6 @@ fn after_a_flood_an_idle_connection_holds_little() {
 }
 
 /// What a whole message of `limit` bytes may cost while it is collected: its parts and then the whole, side by side.
-/// Parts are views of read buffers that are at least a quarter full.
 fn whole(limit: usize) -> usize {
     2 * limit + INBOUND + MIB
 }

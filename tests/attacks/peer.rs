@@ -25,9 +25,9 @@ pub(crate) const READ_BUFFER: usize = 256 * KIB;
 /// buffer, one chunk.
 pub(crate) const INBOUND: usize = 256 * KIB + READ_BUFFER + READ_BUFFER;
 
-/// Where tiny chunks are queued: at most 4096 of them fill the mark, as each counts for 64 bytes and what it took on the
-/// wire; 48 bytes for each, in the driver's batch, the queue, and the reader's hands.
-pub(crate) const QUEUES: usize = 3 * 4096 * 48;
+/// The places of tiny chunks, which an idle connection keeps: a chunk counts for at least 128 bytes, so that 2048 fill the
+/// mark; 48 bytes for each, in the driver's batch, the queue, and the reader's hands.
+pub(crate) const QUEUES: usize = 3 * 2048 * 48;
 
 /// Pongs that wait.
 pub(crate) const PONGS: usize = 16 * KIB;
