@@ -8,6 +8,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use tracing::Instrument;
+
 use crate::{
     config::Config,
     connect_error::{ConnectError, ConnectErrorKind},
@@ -229,16 +231,30 @@ impl Prepared {
     }
 }
 
+/// A handshake in a span of its own, and why it failed.
+async fn traced(
+    handshake: impl Future<Output = Result<WebSocketStream, ConnectError>>,
+) -> Result<WebSocketStream, ConnectError> {
+    let handshake = async {
+        let result = handshake.await;
+        if let Err(error) = &result {
+            tracing::debug!(%error, "failed");
+        }
+        result
+    };
+    handshake.instrument(tracing::debug_span!("handshake", role = ?Role::Client)).await
+}
+
 impl IntoFuture for Connect<Dial> {
     type Output = Result<WebSocketStream, ConnectError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
+        Box::pin(traced(async move {
             let (Dial(()), prepared) = self.prepare()?;
             let stream = prepared.dial().await?;
             prepared.open(stream).await
-        })
+        }))
     }
 }
 
@@ -250,10 +266,10 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
+        Box::pin(traced(async move {
             let (transport, prepared) = self.prepare()?;
             prepared.open(transport).await
-        })
+        }))
     }
 }
 

@@ -90,9 +90,10 @@ impl Config {
         self
     }
 
-    /// How long closing may go on without a byte of progress before the transport is dropped. Default 10 s.
-    pub fn close_timeout(mut self, time: Duration) -> Self {
-        self.close_timeout = time;
+    /// How long closing may go on without progress before the transport is dropped: a byte that it takes, or data that
+    /// the application wants. Default 10 s; `None` is for ever, which leaves it to the peer whether closing ends.
+    pub fn close_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.close_timeout = time.into().unwrap_or(Duration::MAX);
         self
     }
 
@@ -122,9 +123,9 @@ impl Config {
     }
 
     /// How long the opening handshake may take in all: for a client from dialling to the response, for a server until
-    /// the request has been read, and again for writing the answer. Default 30 s.
-    pub fn handshake_timeout(mut self, time: Duration) -> Self {
-        self.handshake_timeout = time;
+    /// the request has been read, and again for writing the answer. Default 30 s, `None` for ever.
+    pub fn handshake_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.handshake_timeout = time.into().unwrap_or(Duration::MAX);
         self
     }
 

@@ -133,7 +133,10 @@ where
 {
     let deadline = deadline_after(config.handshake_timeout);
     match timeout_at(deadline, read_request(&mut transport, &config)).await {
-        Ok(Ok((request, leftover))) => Ok(Upgrade { transport, request, leftover, config, peer_addr }),
+        Ok(Ok((request, leftover))) => {
+            tracing::debug!(path = request.uri.path(), ?peer_addr, "a request for an upgrade");
+            Ok(Upgrade { transport, request, leftover, config, peer_addr })
+        }
         Ok(Err(BadRequest { error, refusal })) => {
             if let Some(refusal) = refusal {
                 refuse(&mut transport, refusal, &config).await;

@@ -159,7 +159,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             Poll::Ready(Err(error)) => self.write_failed(error),
             Poll::Pending => {
-                self.connection.blocked(now());
+                if self.connection.blocked(now()) {
+                    let writer = self.shared.outbound().report(&self.connection);
+                    wake(writer);
+                }
                 // Once the unsent data is given up, our Close frame is next: another round writes it.
                 if !self.connection.must_reply() {
                     return Poll::Pending;

@@ -61,12 +61,14 @@ impl Connection {
         }
     }
 
-    /// The transport takes no more for now.
-    pub(crate) fn blocked(&mut self, now: Instant) {
-        if self.blocked.is_none() {
+    /// The transport takes no more for now; whether that is news.
+    pub(crate) fn blocked(&mut self, now: Instant) -> bool {
+        let is_new = self.blocked.is_none();
+        if is_new {
             self.blocked = Some(now);
             self.write_pauses += 1;
         }
+        is_new
     }
 
     /// The peer has closed and the transport is [`blocked`](Self::blocked): what it did not take is not sent any more.
