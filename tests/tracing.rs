@@ -21,7 +21,7 @@ use wsstream::{CloseCode, Config, Negotiated, Role, WebSocketStream};
 
 /// Level, and all fields as text.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Option<Level>, String)>>>);
+struct Log(Arc<Mutex<Vec<(Level, String)>>>);
 
 #[derive(Default)]
 struct Text(String);
@@ -36,14 +36,14 @@ impl<S: Subscriber> Layer<S> for Log {
     fn on_new_span(&self, span: &Attributes<'_>, _: &tracing::Id, _: Context<'_, S>) {
         let mut text = Text(format!("span {} ", span.metadata().name()));
         span.record(&mut text);
-        self.0.lock().unwrap().push((Some(*span.metadata().level()), text.0));
+        self.0.lock().unwrap().push((*span.metadata().level(), text.0));
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target().starts_with("wsstream") {
             let mut text = Text::default();
             event.record(&mut text);
-            self.0.lock().unwrap().push((Some(*event.metadata().level()), text.0));
+            self.0.lock().unwrap().push((*event.metadata().level(), text.0));
         }
     }
 }
@@ -74,5 +74,5 @@ async fn a_connection_is_a_span_with_its_beginning_and_end_and_messages_are_sile
     assert_eq!(text[1], "message=open");
     assert_eq!(text[2], "message=closed close_code=4000 reason=\"enough\"");
     assert_eq!(text.len(), 3, "{text:?}");
-    assert!(log.iter().all(|(level, _)| *level == Some(Level::DEBUG)));
+    assert!(log.iter().all(|(level, _)| *level == Level::DEBUG));
 }
