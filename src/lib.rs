@@ -90,7 +90,7 @@
 //!   out as soon as the reader has taken what came before, or after 100 ms; data that the transport does not take by then
 //!   without waiting is lost, and the end unclean.
 //! * [`Closed`] reports the peer's close code and reason, whoever began: 1005 for a Close frame without a body. An end
-//!   without a Close frame, a fault, or data left unsent is an error, the same at every handle, after everything
+//!   without a Close frame, a fault, a message cut short, or data left unsent is an error, the same at every handle, after everything
 //!   received has been delivered.
 //! * A message that was cut never looks finished, with any way to read it.
 //! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
