@@ -76,9 +76,11 @@ fn after_a_flood_an_idle_connection_holds_little() {
             }
         };
         tokio::join!(flood(&mut peer, &block, blocks * block.len()), read);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // The queues keep their places; the thread keeps one read buffer for all its connections.
-        let (pipes, bound) = (2 * PIPE, QUEUES + READ_BUFFER + CONNECTION);
+        // A reader that waits: until then, the last queueful may keep its places.
+        let waiting = tokio::time::timeout(Duration::from_secs(1), futures::StreamExt::next(&mut ws));
+        assert!(waiting.await.is_err());
+        // The queues give back their places; the thread keeps one read buffer for all its connections.
+        let (pipes, bound) = (2 * PIPE, READ_BUFFER + CONNECTION);
         assert!(meter.live() - pipes <= bound, "{} bytes are held, {bound} are allowed", meter.live() - pipes);
         drop((ws, peer));
     });
