@@ -63,8 +63,7 @@
 //! While the reader lags by [`Config::read_high_water_mark`], the transport is not read, and decoding stops in mid-buffer;
 //! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
 //! that it took on the wire, or their share of the read buffer that they keep alive, and 128 more, so that floods of empty
-//! messages are bounded too. Sending waits while
-//! [`Config::write_high_water_mark`] bytes are buffered, and goes on at half.
+//! messages are bounded too. Sending waits while [`Config::write_high_water_mark`] bytes are buffered, and goes on at half.
 //!
 //! Memory, at most:
 //!
@@ -78,9 +77,10 @@
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
 //! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than half are copies.
 //!
-//! Control frames that stand behind unread data cannot be seen before it is read. A reader that lags for ever
-//! therefore leaves pings unanswered, and a close unnoticed until the peer gives up or
-//! [`Config::close_timeout`] passes.
+//! Control frames that stand behind unread data cannot be seen before it is read. A reader that lags for ever therefore
+//! leaves pings unanswered, and a close unnoticed until the peer gives up or [`Config::close_timeout`] passes. Meanwhile
+//! an unsolicited pong every [`Config::ping_interval`] tells the peer that this end lives, and the clock of
+//! [`Config::keepalive_timeout`] stands still.
 //!
 //! # Closing
 //!
@@ -90,8 +90,8 @@
 //!   out as soon as the reader has taken what came before, or after 100 ms; data that the transport does not take by then
 //!   without waiting is lost, and the end unclean.
 //! * [`Closed`] reports the peer's close code and reason, whoever began: 1005 for a Close frame without a body. An end
-//!   without a Close frame, a fault, a message cut short, or data left unsent is an error, the same at every handle, after everything
-//!   received has been delivered.
+//!   without a Close frame, a fault, a message cut short, or data left unsent is an error, the same at every handle, after
+//!   everything received has been delivered.
 //! * A message that was cut never looks finished, with any way to read it.
 //! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
 //!   closes with 1001 in the background.
