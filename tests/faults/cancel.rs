@@ -18,7 +18,7 @@ use super::{
     harness::{AN_HOUR, Cut, assert_no_task_left, poll_times, step, tasks},
     probe::probed,
     support::{
-        BINARY, BOTH, CLOSE, CONTINUATION, Frame, PING, PONG, Raw, TEXT, frame, next, other, pair_over, pattern, within,
+        BINARY, BOTH, CLOSE, CONTINUATION, Frame, PING, PONG, Raw, TEXT, frame, next, pair_over, pattern, within,
     },
 };
 

@@ -63,11 +63,6 @@ impl Record {
     pub(crate) fn has_struck(&self) -> bool {
         self.at.is_some()
     }
-
-    /// It struck an operation that it makes no difference to.
-    pub(crate) fn struck_reading(&self) -> bool {
-        self.at == Some(Operation::Read)
-    }
 }
 
 pub(crate) type Recorded = Arc<Mutex<Record>>;

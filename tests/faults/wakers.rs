@@ -174,7 +174,7 @@ async fn a_writer_is_woken_by_room() {
         let mut message = started.await.unwrap();
         within(message.write(vec![8; 1000])).await.unwrap();
         let written = future_wakes("write", message.write(Bytes::from_static(b"more")), async || {
-            drop(peer.io.read(&mut vec![0; 64]).await.unwrap());
+            let _ = peer.io.read(&mut [0; 64]).await.unwrap();
             let mut rest = vec![0; 900];
             peer.io.read_exact(&mut rest).await.unwrap();
         });
@@ -262,7 +262,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrad
 async fn an_opening_handshake_is_woken_by_its_transport() {
     let (near, mut far) = tokio::io::duplex(WIDE);
     let accept = WebSocketStream::accept(near).into_future();
-    future_wakes("accept", accept, async || far.write_all(REQUEST).await.unwrap()).await.unwrap();
+    let _ = future_wakes("accept", accept, async || far.write_all(REQUEST).await.unwrap()).await.unwrap();
 
     let (near, mut far) = tokio::io::duplex(WIDE);
     let connect = WebSocketStream::connect_over("ws://localhost/", near).into_future();
@@ -328,7 +328,7 @@ async fn a_listener_is_woken_by_a_request() {
     assert!(probes[2].poll(|cx| accept.as_mut().poll(cx)).is_pending());
     tcp.write_all(REQUEST).await.unwrap();
     within(woken(&probes[2])).await;
-    within(accept).await.unwrap();
+    let _ = within(accept).await.unwrap();
 
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", silent.local_addr().unwrap());
