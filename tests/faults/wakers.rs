@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Sink, Stream};
+use futures::{Sink, Stream, future::LocalBoxFuture};
 use http::StatusCode;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use wsstream::{CloseCode, Config, Listener, Message, MessageKind, Role, Upgrade, WebSocketStream};
@@ -107,7 +107,7 @@ async fn everybody_is_woken_by_the_end() {
             let (mut readable, mut writable) = ws.split();
             let control = readable.control();
             within(writable.send(vec![0; 100])).await.unwrap();
-            let mut waiting: Vec<(&str, Pin<Box<dyn Future<Output = ()>>>)> = Vec::new();
+            let mut waiting: Vec<(&str, LocalBoxFuture<'_, ()>)> = Vec::new();
             let (closed, again) = (readable.closed(), control.closed());
             waiting.push(("next_message", Box::pin(async { drop(readable.next_message().await) })));
             waiting.push(("send", Box::pin(async { drop(writable.send("more").await) })));
