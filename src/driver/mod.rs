@@ -122,6 +122,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
             outbound.state = WriteState::Closed;
         }
+        if self.connection.is_write_broken() {
+            outbound.state = WriteState::Broken;
+        }
         self.connection.fetch(&mut outbound.outbox, now);
         self.all_fetched = outbound.outbox.len() == 0;
         let writer = outbound.report(&self.connection);

@@ -36,6 +36,8 @@ pub(crate) enum WriteState {
     Open,
     /// Closing, or closed cleanly.
     Closed,
+    /// The transport takes no more, and what waited is lost; how it ends is not known yet.
+    Broken,
     Failed(ConnectionError),
 }
 
@@ -102,7 +104,7 @@ impl Outbound {
         match self.state {
             _ if self.closed => ReadyState::Closed,
             WriteState::Open => ReadyState::Open,
-            WriteState::Closed | WriteState::Failed(_) => ReadyState::Closing,
+            WriteState::Closed | WriteState::Broken | WriteState::Failed(_) => ReadyState::Closing,
         }
     }
 

@@ -122,7 +122,8 @@ impl Writable {
     /// Waits until everything accepted so far has been written to the transport, also while the connection is being closed.
     ///
     /// # Errors
-    /// [`WriteError::Connection`] if the connection fails before.
+    /// [`WriteError::Connection`] if the connection fails before; [`WriteError::Closed`] while all that is known is that
+    /// the transport takes no more.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -210,7 +211,7 @@ impl Writable {
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let mut outbound = self.shared.outbound();
         let flushed = match &outbound.state {
-            WriteState::Failed(error) => Poll::Ready(Err(error.clone().into())),
+            state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_below(1, cx).map(Ok),
         };
@@ -256,7 +257,7 @@ impl Writable {
 /// Why nothing can be written.
 fn refusal(state: &WriteState) -> WriteError {
     match state {
-        WriteState::Open | WriteState::Closed => WriteError::Closed,
+        WriteState::Open | WriteState::Closed | WriteState::Broken => WriteError::Closed,
         WriteState::Failed(error) => WriteError::Connection(error.clone()),
     }
 }

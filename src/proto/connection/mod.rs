@@ -245,6 +245,11 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::Grace)
     }
 
+    /// The transport takes no more: what was accepted and not written is lost.
+    pub(crate) fn is_write_broken(&self) -> bool {
+        self.phase == Phase::WriteBroken
+    }
+
     /// Pings and pongs: not behind our Close frame, nor to a transport that takes nothing.
     fn may_send_control(&self) -> bool {
         !self.close_staged && !matches!(self.phase, Phase::WriteBroken | Phase::Done)
