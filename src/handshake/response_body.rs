@@ -71,7 +71,36 @@ fn without_chunk_framing(mut body: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    async fn read_cut_at(body: &[u8], cut: usize) -> Bytes {
+        let (first, second) = body.split_at(cut);
+        let mut io = first.chain(second);
+        let headers = HeaderMap::from_iter([(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))]);
+        let deadline = Instant::now() + MAX_WAIT;
+        read_start(&mut io, StatusCode::SERVICE_UNAVAILABLE, &headers, BytesMut::new(), deadline).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_that_looks_like_the_last_chunk_ends_nothing_wherever_it_is_cut() {
+        let body = b"8\r\nab0\r\n\r\nc\r\n3\r\nxyz\r\n0\r\n\r\n";
+        for cut in 0..=body.len() {
+            assert_eq!(read_cut_at(body, cut).await, "ab0\r\n\r\ncxyz", "cut at {cut}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_chunk_ends_the_body_whatever_follows_it() {
+        let (mut io, mut peer) = tokio::io::duplex(1000);
+        tokio::io::AsyncWriteExt::write_all(&mut peer, b"3\r\nxyz\r\n0;last\r\nDate: x\r\n\r\n").await.unwrap();
+        let headers = HeaderMap::from_iter([(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))]);
+        let start = Instant::now();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let body = read_start(&mut io, status, &headers, BytesMut::new(), start + MAX_WAIT).await;
+        assert_eq!((&body[..], start.elapsed()), (&b"xyz"[..], Duration::ZERO));
+    }
 
     #[test]
     fn chunk_framing_is_taken_away_even_from_a_body_that_is_cut() {
