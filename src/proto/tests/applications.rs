@@ -7,7 +7,7 @@ use super::{CLOSE, CONT, Endpoint, FIN, Pair, Pipe, Seen, TEXT, model::frames};
 use crate::{error::ConnectionError, message::MessageKind};
 
 /// Buffers are compared with the wire as long as little has been sent: it costs a walk over all of it.
-const WALKED: usize = 20_000;
+const WALKED: usize = 2_000;
 
 /// The longest header.
 const HEADER: usize = 14;

@@ -124,8 +124,12 @@ impl Pipe {
         Self { bytes: VecDeque::new(), capacity, log: Vec::new(), ended: false, broken: false }
     }
 
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.bytes.len())
+    }
+
     fn push(&mut self, data: &[u8]) -> usize {
-        let len = data.len().min(self.capacity.saturating_sub(self.bytes.len()));
+        let len = data.len().min(self.room());
         self.bytes.extend(&data[..len]);
         self.log.extend(&data[..len]);
         len
@@ -270,7 +274,12 @@ impl Endpoint {
         }
         let mut slices = [IoSlice::new(&[]); 4];
         let used = self.connection.slices(&mut slices);
-        let bytes: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
+        // No more than the pipe holds, lest a narrow one takes hours.
+        let most = outgoing.room().max(1);
+        let mut bytes = Vec::new();
+        for slice in &slices[..used] {
+            bytes.extend_from_slice(&slice[..slice.len().min(most - bytes.len())]);
+        }
         assert!(!bytes.is_empty(), "a transport that is given nothing answers 0, which means it is broken");
         match outgoing.push(&bytes) {
             0 => {
