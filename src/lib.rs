@@ -108,6 +108,9 @@ mod config;
 mod connect_error;
 mod driver;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod listener;
 mod message;

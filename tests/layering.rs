@@ -13,6 +13,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
     ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
     ("listener", &["accept_error", "net", "server", VOCABULARY]),
+    // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
+    ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", VOCABULARY]),
     ("connect_error", &[VOCABULARY]),
     ("accept_error", &[VOCABULARY]),
     ("role", &[]),

@@ -28,5 +28,5 @@ pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod stage;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

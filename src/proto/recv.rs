@@ -87,6 +87,12 @@ impl Receiver {
         self.message.is_some()
     }
 
+    /// Memory kept for bytes that have been taken.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        self.control.capacity()
+    }
+
     /// Data frames and control frames begun.
     pub(crate) fn frames(&self) -> (u64, u64) {
         (self.frames, self.control_frames)

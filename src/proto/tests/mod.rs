@@ -1,11 +1,26 @@
 //! The core without a runtime: endpoints joined by pipes of bounded capacity, in virtual time.
+//!
+//! The harness and the models also serve the fuzz targets (`src/fuzzing/`).
 
+// What only the tests of one file use is unused in a build for fuzzing.
+#![cfg_attr(not(test), allow(dead_code))]
+
+pub(crate) mod applications;
+pub(crate) mod model;
+
+#[cfg(test)]
+mod by_the_book;
+#[cfg(test)]
 mod closing;
+#[cfg(test)]
 mod cuts;
+#[cfg(test)]
 mod endings;
+#[cfg(test)]
 mod liveness;
-mod model;
+#[cfg(test)]
 mod recv;
+#[cfg(test)]
 mod sending;
 
 use std::{
@@ -50,11 +65,11 @@ fn counted_keys() -> impl FnMut() -> [u8; 4] {
 }
 
 /// The defaults, without the keepalive: time goes by in silence.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::default().ping_interval(None).keepalive_timeout(None)
 }
 
-fn other(role: Role) -> Role {
+pub(crate) fn other(role: Role) -> Role {
     match role {
         Role::Client => Role::Server,
         Role::Server => Role::Client,
@@ -92,7 +107,7 @@ fn close_body(code: u16, reason: &str) -> Vec<u8> {
 
 /// One direction of a transport.
 #[derive(Debug)]
-struct Pipe {
+pub(crate) struct Pipe {
     bytes: VecDeque<u8>,
     /// Bytes that may be on their way; a full pipe is a transport that would block.
     capacity: usize,
@@ -109,8 +124,12 @@ impl Pipe {
         Self { bytes: VecDeque::new(), capacity, log: Vec::new(), ended: false, broken: false }
     }
 
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.bytes.len())
+    }
+
     fn push(&mut self, data: &[u8]) -> usize {
-        let len = data.len().min(self.capacity.saturating_sub(self.bytes.len()));
+        let len = data.len().min(self.room());
         self.bytes.extend(&data[..len]);
         self.log.extend(&data[..len]);
         len
@@ -123,18 +142,18 @@ impl Pipe {
 }
 
 /// A message as an application sees it: kind, payload, and whether its end came.
-type Seen = (MessageKind, Vec<u8>, bool);
+pub(crate) type Seen = (MessageKind, Vec<u8>, bool);
 
 /// One end of a connection with its application and its driver, which follows the driving contract.
-struct Endpoint {
+pub(crate) struct Endpoint {
     connection: Connection,
     outbox: Outbox,
     keys: Box<dyn FnMut() -> [u8; 4]>,
     role: Role,
     input: BytesMut,
-    read_size: usize,
+    pub(crate) read_size: usize,
     /// Messages as they arrived.
-    seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
     /// `Event::Close` came so often.
     closes_seen: usize,
     /// Pongs to own pings.
@@ -255,7 +274,12 @@ impl Endpoint {
         }
         let mut slices = [IoSlice::new(&[]); 4];
         let used = self.connection.slices(&mut slices);
-        let bytes: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
+        // No more than the pipe holds, lest a narrow one takes hours.
+        let most = outgoing.room().max(1);
+        let mut bytes = Vec::new();
+        for slice in &slices[..used] {
+            bytes.extend_from_slice(&slice[..slice.len().min(most - bytes.len())]);
+        }
         assert!(!bytes.is_empty(), "a transport that is given nothing answers 0, which means it is broken");
         match outgoing.push(&bytes) {
             0 => {
@@ -274,7 +298,9 @@ impl Endpoint {
     }
 
     fn read(&mut self, now: Instant, incoming: &mut Pipe) -> bool {
-        if !self.connection.wants_read() || (self.lags && self.connection.is_delivering()) {
+        let paused = self.lags && self.connection.is_delivering();
+        self.connection.set_paused(paused, now);
+        if !self.connection.wants_read() || paused {
             return false;
         }
         if self.input.is_empty() {
@@ -322,8 +348,8 @@ impl Endpoint {
 }
 
 /// An endpoint against a scripted peer: bytes in, bytes out.
-struct Bench {
-    end: Endpoint,
+pub(crate) struct Bench {
+    pub(crate) end: Endpoint,
     incoming: Pipe,
     outgoing: Pipe,
     now: Instant,
@@ -334,7 +360,7 @@ impl Bench {
         Self::with(role, &config())
     }
 
-    fn with(role: Role, config: &Config) -> Self {
+    pub(crate) fn with(role: Role, config: &Config) -> Self {
         let now = Instant::now();
         Self {
             end: Endpoint::new(role, config, now),
@@ -345,7 +371,7 @@ impl Bench {
     }
 
     /// The peer sends bytes.
-    fn hear(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> &mut Self {
         self.incoming.push(bytes);
         self.settle()
     }
@@ -361,7 +387,7 @@ impl Bench {
     }
 
     /// The peer ends the transport.
-    fn hear_end(&mut self) -> &mut Self {
+    pub(crate) fn hear_end(&mut self) -> &mut Self {
         self.incoming.ended = true;
         self.settle()
     }
@@ -392,7 +418,7 @@ impl Bench {
     }
 
     /// Lets time go on to the end of the connection: how long it took.
-    fn run_out(&mut self) -> Duration {
+    pub(crate) fn run_out(&mut self) -> Duration {
         let start = self.now;
         self.settle();
         while !self.end.connection.is_done() {
@@ -411,28 +437,28 @@ impl Bench {
     }
 
     /// First byte and payload of the last frame sent.
-    fn last_said(&self) -> (u8, Vec<u8>) {
+    pub(crate) fn last_said(&self) -> (u8, Vec<u8>) {
         let last = self.said().pop().expect("it said something");
         assert!(last.complete);
         (last.first, last.payload)
     }
 
-    fn ending(&self) -> Result<CloseInfo, ConnectionError> {
+    pub(crate) fn ending(&self) -> Result<CloseInfo, ConnectionError> {
         self.end.ending().expect("the ending is certain")
     }
 }
 
 /// Two endpoints, two pipes between them.
-struct Pair {
-    client: Endpoint,
-    server: Endpoint,
+pub(crate) struct Pair {
+    pub(crate) client: Endpoint,
+    pub(crate) server: Endpoint,
     up: Pipe,
     down: Pipe,
     now: Instant,
 }
 
 impl Pair {
-    fn new(config: &Config, capacity: usize) -> Self {
+    pub(crate) fn new(config: &Config, capacity: usize) -> Self {
         let now = Instant::now();
         Self {
             client: Endpoint::new(Role::Client, config, now),
