@@ -80,8 +80,6 @@ struct Driver<T> {
     since_chunk: usize,
     /// Everything accepted has been fetched.
     all_fetched: bool,
-    /// Something was written and not flushed.
-    unflushed: bool,
     /// The handles know how it ended.
     told: bool,
     pings: VecDeque<(u64, oneshot::Sender<Duration>)>,
@@ -100,7 +98,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             batch: VecDeque::new(),
             since_chunk: 0,
             all_fetched: true,
-            unflushed: false,
             told: false,
             pings: VecDeque::new(),
             sleep: None,
@@ -157,7 +154,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match Pin::new(&mut self.transport).poll_write_vectored(cx, &slices[..used]) {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(len)) => {
-                self.unflushed = true;
                 self.connection.wrote(len, now());
             }
             Poll::Ready(Err(error)) => self.write_failed(error),
@@ -178,9 +174,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.unflushed {
+        if self.connection.needs_flush() {
             match ready!(Pin::new(&mut self.transport).poll_flush(cx)) {
-                Ok(()) => self.unflushed = false,
+                Ok(()) => self.connection.flushed(now()),
                 Err(error) => self.write_failed(error),
             }
             return Poll::Ready(());
@@ -195,7 +191,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn write_failed(&mut self, error: io::Error) {
-        self.unflushed = false;
         self.connection.write_failed(error, self.all_fetched, now());
     }
 

@@ -9,7 +9,8 @@
 //!    `close`, `abort`, `fail`, `ping` as it asked.
 //! 2. **Write**: [`fill`](connection::Connection::fill), give [`slices`](connection::Connection::slices) to the
 //!    transport, report [`wrote`](connection::Connection::wrote), [`blocked`](connection::Connection::blocked) or
-//!    [`write_failed`](connection::Connection::write_failed). When nothing is left and
+//!    [`write_failed`](connection::Connection::write_failed). When nothing is left, flush if it
+//!    [`needs_flush`](connection::Connection::needs_flush) and report [`flushed`](connection::Connection::flushed); and if it
 //!    [`wants_shutdown`](connection::Connection::wants_shutdown), shut the transport down and report `shut_down`.
 //! 3. **Read** while [`wants_read`](connection::Connection::wants_read): feed bytes to
 //!    [`receive`](connection::Connection::receive) until it gives `None`, or stop in the middle of them when the

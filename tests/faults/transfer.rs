@@ -390,7 +390,6 @@ async fn a_transport_that_fails_anywhere_while_an_end_closes_in_the_midst_of_a_t
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "known: data behind a flush that fails or never ends, after both Close frames, is taken for sent"]
 async fn a_clean_end_waits_for_the_last_flush() {
     for closer in [Closer::NearAtOnce, Closer::FarAtOnce, Closer::BothAtOnce] {
         all_runs(&FATAL, closer, true).await;

@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     close: Option<CloseFrame>,
     /// Our Close frame has been staged.
     close_staged: bool,
+    /// Something has been written and not flushed.
+    unflushed: bool,
     peer_close: Option<CloseFrame>,
     /// Why the end is not clean.
     failure: Option<ConnectionError>,
@@ -100,6 +102,7 @@ impl Connection {
             phase: Phase::Open,
             close: None,
             close_staged: false,
+            unflushed: false,
             peer_close: None,
             failure: None,
             deadline: None,
@@ -166,7 +169,7 @@ impl Connection {
                 self.enter(Phase::Failing, now);
                 if !std::mem::replace(&mut self.close_staged, true) {
                     self.stage.push_close(&frame, keys);
-                } else if self.stage.is_empty() {
+                } else if self.is_close_sent() {
                     self.all_said(now);
                 }
             }

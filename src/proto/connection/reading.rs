@@ -97,7 +97,7 @@ impl Connection {
                 self.failure = Some(self.unsent());
                 self.phase = Phase::Done;
             }
-            Phase::Closing if self.close_staged && self.stage.is_empty() => self.all_said(now),
+            Phase::Closing if self.is_close_sent() => self.all_said(now),
             _ => {
                 self.close.get_or_insert(frame);
                 self.enter(Phase::Replying, now);

@@ -14,7 +14,7 @@ impl Connection {
     pub(crate) fn fill(&mut self, all_fetched: bool, keys: MaskKeys<'_>) {
         self.stage.fill(keys);
         let due = matches!(self.phase, Phase::Closing | Phase::Replying);
-        if due && !self.close_staged && all_fetched && self.stage.is_idle() {
+        if due && !self.close_staged && all_fetched && self.stage.is_idle() && !self.unflushed {
             self.stage_close(keys);
         }
     }
@@ -44,21 +44,34 @@ impl Connection {
         self.stage.is_idle()
     }
 
-    /// The transport has taken `len` bytes, and they are flushed if these were the last.
+    /// The transport has taken `len` bytes.
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
         self.stage.advance(len);
         self.bytes_sent += len as u64;
+        self.unflushed = true;
         if let Some(since) = self.blocked.take() {
             self.write_paused += now.saturating_duration_since(since);
             self.keepalive.heard(now);
         }
         self.progress(now);
-        if self.close_staged && self.stage.is_empty() {
-            match self.phase {
-                Phase::Replying | Phase::Failing => self.all_said(now),
-                _ => {}
-            }
+    }
+
+    /// The transport is to be flushed when nothing is left to write.
+    pub(crate) fn needs_flush(&self) -> bool {
+        self.unflushed
+    }
+
+    /// It has been: what was written is on its way. Before that, nothing can be said to have ended cleanly.
+    pub(crate) fn flushed(&mut self, now: Instant) {
+        self.unflushed = false;
+        if self.is_close_sent() && matches!(self.phase, Phase::Replying | Phase::Failing) {
+            self.all_said(now);
         }
+    }
+
+    /// Our Close frame is on its way, and all before it.
+    pub(super) fn is_close_sent(&self) -> bool {
+        self.close_staged && self.stage.is_empty() && !self.unflushed
     }
 
     /// The transport takes no more for now; whether that is news.
@@ -103,10 +116,12 @@ impl Connection {
     /// The transport takes nothing any more. `all_fetched` as in [`fill`](Self::fill).
     pub(crate) fn write_failed(&mut self, error: std::io::Error, all_fetched: bool, now: Instant) {
         let nothing_lost = match self.close_staged {
+            // All before it has been flushed.
             true => self.stage.is_last_item(),
-            false => all_fetched && self.unwritten() == 0,
+            false => all_fetched && self.unwritten() == 0 && !self.unflushed,
         };
         self.stage.clear();
+        self.unflushed = false;
         match self.phase {
             // The peer has closed and is gone: whether our answer reached it makes no difference any more.
             Phase::Replying | Phase::Grace if nothing_lost => self.phase = Phase::Done,

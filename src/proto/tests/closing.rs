@@ -419,6 +419,8 @@ fn a_client_whose_server_has_ended_the_transport_already_shuts_it_down_in_order(
     bench.outgoing.capacity = usize::MAX;
     bench.end.turn(bench.now, &mut bench.incoming, &mut bench.outgoing);
     assert_eq!(bench.last_said().0, CLOSE);
+    assert!(bench.end.connection.needs_flush() && !bench.end.connection.wants_shutdown());
+    bench.end.turn(bench.now, &mut bench.incoming, &mut bench.outgoing);
     assert!(!bench.end.connection.is_done() && bench.end.connection.wants_shutdown());
     assert_eq!(bench.run_out(), Duration::ZERO);
     assert!(bench.ending().is_ok());

@@ -261,6 +261,10 @@ impl Endpoint {
         }
         self.connection.fill(all_fetched, &mut *self.keys);
         if self.connection.is_write_idle() {
+            if self.connection.needs_flush() {
+                self.connection.flushed(now);
+                return true;
+            }
             let shutdown = self.connection.wants_shutdown();
             if shutdown {
                 outgoing.ended = true;
