@@ -257,7 +257,7 @@ async fn both_ends(mut input: Input<'_>, config: &Config) {
         });
         if let Ok((_, response, _)) = &answer {
             // Unless the client has given up.
-            let _ = server_io.write_all(&[response, &FRAMES[..]].concat()).await;
+            let _ = server_io.write_all(&[response, FRAMES].concat()).await;
         }
         drop(server_io);
         answer

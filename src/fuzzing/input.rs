@@ -58,7 +58,7 @@ impl Sizes {
         }
     }
 
-    pub(super) fn cut<'a>(mut self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
+    pub(super) fn cut(mut self, bytes: &[u8]) -> Vec<&[u8]> {
         let mut pieces = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -1,7 +1,7 @@
 //! The opening handshake: HTTP/1.1 upgrade, both ends (RFC 6455, 4).
 //!
-//! Heads are read and bounded here ([`head`]); parsing and writing their bytes is left to tungstenite, which is seen
-//! nowhere outside this directory. What a head must say is checked here too, for both ends ([`client`], [`server`]).
+//! Heads are read and bounded here ([`head`]); parsing and writing their bytes is left to tungstenite, which the library
+//! sees nowhere outside this directory. What a head must say is checked here too, for both ends ([`client`], [`server`]).
 
 pub(crate) mod client;
 mod extensions;
