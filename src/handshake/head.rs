@@ -278,6 +278,8 @@ mod tests {
             (Response, b"220 mail.example ESMTP\r\n", "not HTTP"),
             (Response, b"HTT\r\n", "not HTTP"),
             (Response, b"HTTP/2", "another version of HTTP than 1.1"),
+            // The same as in several pieces, where the line is not known to end.
+            (Response, b"HTTP/1\r\n", "another version of HTTP than 1.1"),
         ] {
             let (mut io, mut peer) = duplex(100);
             tokio::io::AsyncWriteExt::write_all(&mut peer, junk).await.unwrap();
