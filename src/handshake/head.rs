@@ -146,24 +146,29 @@ impl Scanner {
                 (1..=LONGEST_METHOD).contains(&method.len()) && method.iter().all(u8::is_ascii_graphic)
             }
         };
-        let looks_like = match start {
-            _ if fits => return Ok(()),
-            // The content types of TLS records: alert, handshake.
-            [0x15 | 0x16, ..] => "TLS, not HTTP",
-            [b'H', b'T', b'T', b'P', b'/', ..] => "another version of HTTP than 1.1",
-            _ => "not HTTP",
-        };
-        Err(HeadError::NotHttp(looks_like))
+        if fits { Ok(()) } else { Err(not_http(start)) }
     }
 
     fn check_first_line(&self, line: &[u8]) -> Result<(), HeadError> {
         self.check_start(line)?;
-        let has_version = match self.kind {
-            HeadKind::Response => line.starts_with(b"HTTP/1."),
-            HeadKind::Request => line.windows(6).any(|window| window == b" HTTP/"),
-        };
-        if has_version { Ok(()) } else { Err(HeadError::NotHttp("not HTTP")) }
+        match self.kind {
+            HeadKind::Response if !line.starts_with(b"HTTP/1.") => Err(not_http(line)),
+            HeadKind::Request if !line.windows(6).any(|window| window == b" HTTP/") => {
+                Err(HeadError::NotHttp("not HTTP"))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// What something that starts like this is instead.
+fn not_http(start: &[u8]) -> HeadError {
+    HeadError::NotHttp(match start {
+        // The content types of TLS records: alert, handshake.
+        [0x15 | 0x16, ..] => "TLS, not HTTP",
+        [b'H', b'T', b'T', b'P', b'/', ..] => "another version of HTTP than 1.1",
+        _ => "not HTTP",
+    })
 }
 
 #[cfg(test)]
