@@ -5,16 +5,13 @@
 
 mod support;
 
-use std::{
-    future::Future,
-    pin::{Pin, pin},
-    task::Poll,
-};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt};
 use support::{
-    BINARY, BOTH, CLOSE, CONTINUATION, PING, PONG, Raw, TEXT, frame, next, other, pair_over, pattern, within,
+    BINARY, BOTH, CLOSE, CONTINUATION, PING, PONG, Raw, TEXT, frame, next, other, pair_over, pattern, poll_times,
+    within,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,21 +21,6 @@ use wsstream::{CloseCode, Config, Message, MessageKind, Readable, Role, Writable
 
 /// How often a future is polled before it is dropped; the last stands for not at all.
 const POLLS: [usize; 6] = [1, 2, 3, 4, 7, usize::MAX];
-
-/// Polls at most `k` times; `None` if it was not enough, right after the last poll.
-async fn poll_times<F: Future>(k: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut polls = 0;
-    std::future::poll_fn(|cx| {
-        polls += 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if polls >= k => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
 
 /// Evaluates to what the future resolves to, having been dropped and made anew as often as it takes.
 macro_rules! cancelled {

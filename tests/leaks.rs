@@ -7,15 +7,15 @@
 // A global allocator cannot be written without.
 #![allow(unsafe_code)]
 
+mod support;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    future::Future,
-    pin::pin,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    task::Poll,
     time::Duration,
 };
 
+use support::poll_times;
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use wsstream::{CloseCode, Config, Listener, MessageKind, Upgrade, WebSocketStream};
 
@@ -65,21 +65,6 @@ impl Dice {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) as usize % below
     }
-}
-
-/// Polls at most `k` times, then drops.
-async fn poll_times<F: Future>(k: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut polls = 0;
-    std::future::poll_fn(|cx| {
-        polls += 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if polls >= k => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// Uses a connection up to a random point, and drops it there. `None` and errors are points like others.

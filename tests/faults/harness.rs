@@ -1,29 +1,12 @@
 //! Dropping futures after any number of polls.
 
-use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
+use std::{cell::Cell, future::Future, time::Duration};
 
+pub(crate) use super::support::poll_times;
 use super::support::settle;
 
 /// Virtual time that no run may take.
 pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
-
-/// Polls at most `k` times; `None` if it was not enough, right after the last poll.
-pub(crate) async fn poll_times<F: Future>(k: usize, future: F) -> Option<F::Output> {
-    if k == 0 {
-        return None;
-    }
-    let mut future = pin!(future);
-    let mut polls = 0;
-    std::future::poll_fn(|cx| {
-        polls += 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if polls >= k => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
 
 /// Which future of a script is dropped, once, and after how many polls.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 #![allow(dead_code)] // each test binary uses a part of this
 
-use std::{future::Future, panic::Location, time::Duration};
+use std::{future::Future, panic::Location, pin::pin, task::Poll, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use wsstream::{Config, Negotiated, Role, WebSocketStream};
@@ -250,4 +250,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Raw<T> {
             () = std::future::ready(()) => {}
         }
     }
+}
+
+/// Polls at most `k` times, then drops the future; `None` if it was not enough.
+pub(crate) async fn poll_times<F: Future>(k: usize, future: F) -> Option<F::Output> {
+    if k == 0 {
+        return None;
+    }
+    let mut future = pin!(future);
+    let mut polls = 0;
+    std::future::poll_fn(|cx| {
+        polls += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls >= k => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
