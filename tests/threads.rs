@@ -67,8 +67,8 @@ fn handles_are_small() {
     let pointer = size_of::<usize>();
     assert!(size_of::<Control>() <= 5 * pointer, "{}", size_of::<Control>());
     assert!(size_of::<Closed>() <= 3 * pointer, "{}", size_of::<Closed>());
-    assert!(size_of::<Writable>() <= 6 * pointer, "{}", size_of::<Writable>());
-    assert!(size_of::<Readable>() <= 24 * pointer, "{}", size_of::<Readable>());
+    assert!(size_of::<Writable>() <= 8 * pointer, "{}", size_of::<Writable>());
+    assert!(size_of::<Readable>() <= 30 * pointer, "{}", size_of::<Readable>());
     assert!(size_of::<MessageReader<'_>>() <= 2 * pointer, "{}", size_of::<MessageReader<'_>>());
     assert!(size_of::<Message>() <= 5 * pointer, "{}", size_of::<Message>());
     // Errors travel in results, on hot paths too.

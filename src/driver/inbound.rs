@@ -14,7 +14,7 @@ use crate::{error::Outcome, proto::recv::Chunk, stats::DirectionStats};
 pub(crate) const CHUNK_COST: usize = 128;
 
 /// Places that an empty queue keeps: enough for an exchange of small messages, less than a KiB.
-const KEPT_PLACES: usize = 16;
+pub(crate) const KEPT_PLACES: usize = 16;
 
 /// A chunk and what it counts for.
 #[derive(Debug)]
@@ -124,6 +124,16 @@ impl Inbound {
     /// Nothing is here or in the reader's hands.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffered == 0
+    }
+
+    /// There is something for the reader to take.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The reader, if it waits; it is to be woken.
+    pub(super) fn stop_waiting(&mut self) -> Option<Waker> {
+        self.reader.take()
     }
 
     /// Remembers that the driver waits for room, if there is none.

@@ -45,11 +45,13 @@ pub(crate) enum WriteState {
 pub(crate) struct Outbound {
     pub(crate) outbox: Outbox,
     pub(crate) state: WriteState,
-    pub(crate) requests: Requests,
+    pub(super) requests: Option<Box<Requests>>,
     high_water_mark: usize,
     /// Bytes the driver has fetched and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
+    /// The mark has been reached, and not half of it is free again.
+    is_full: bool,
     /// The driver is gone, and the transport with it.
     pub(crate) closed: bool,
     /// The driver has nothing to write: the next frame must wake it.
@@ -66,10 +68,11 @@ impl Outbound {
         Self {
             outbox: Outbox::new(role, config.max_frame_payload),
             state: WriteState::Open,
-            requests: Requests::default(),
+            requests: None,
             high_water_mark: config.write_high_water_mark,
             in_flight: 0,
             writer: None,
+            is_full: false,
             closed: false,
             driver_idle: true,
             stats: DirectionStats::default(),
@@ -113,29 +116,48 @@ impl Outbound {
         self.round_trip
     }
 
+    /// What is to be asked of the driver, once it is woken.
+    pub(crate) fn request(&mut self) -> &mut Requests {
+        self.requests.get_or_insert_default()
+    }
+
     // ---- the writer's side ----
 
     /// Takes no more, and asks for a Close frame behind what has been taken.
     pub(crate) fn close(&mut self, frame: CloseFrame) {
         if matches!(self.state, WriteState::Open) {
             self.state = WriteState::Closed;
-            self.requests.close = Some(frame);
+            self.request().close = Some(frame);
             if let Some(writer) = self.writer.take() {
                 writer.wake();
             }
         }
     }
 
-    /// Waits until fewer than `mark` bytes are buffered. The end of writing wakes too.
-    pub(crate) fn poll_below(&mut self, mark: usize, cx: &mut Context<'_>) -> Poll<()> {
-        if self.buffered() < mark {
-            return Poll::Ready(());
-        }
+    /// Waits for room. Who has to wait, because the mark is reached, waits until half of it is free.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let buffered = self.buffered();
+        self.is_full = buffered >= self.high_water_mark || (self.is_full && buffered > self.high_water_mark / 2);
+        if self.is_full { self.wait(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Waits until everything accepted has been written.
+    pub(crate) fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.buffered() > 0 { self.wait(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Until there is progress; the end of writing wakes too.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.writer {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// The writer, if it waits; it is to be woken.
+    pub(super) fn stop_waiting(&mut self) -> Option<Waker> {
+        self.writer.take()
     }
 
     /// After something was put into the outbox: whether the driver must be woken for it.
@@ -145,6 +167,11 @@ impl Outbound {
     }
 
     // ---- the driver's side ----
+
+    /// Nothing has been asked for since [`report`](Self::report).
+    pub(super) fn is_quiet(&self) -> bool {
+        self.outbox.len() == 0 && self.requests.is_none()
+    }
 
     /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark, or
     /// when nothing more is taken.
@@ -164,7 +191,7 @@ impl Outbound {
         self.outbox.clear();
         self.in_flight = 0;
         // Nobody will answer those that came too late.
-        self.requests.pings = Vec::new();
+        self.requests = None;
         self.writer.take()
     }
 }

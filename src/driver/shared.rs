@@ -1,15 +1,17 @@
 //! What the driver and the handles share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
-use futures::{channel::oneshot, task::AtomicWaker};
+use futures::channel::oneshot;
 
 use super::{
     inbound::Inbound,
     outbound::{Outbound, WriteState},
+    turn::Turn,
 };
 use crate::{
     close::{CloseCode, CloseFrame},
@@ -28,7 +30,9 @@ pub(crate) struct Shared {
     pub(crate) negotiated: Negotiated,
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
-    pub(super) driver: AtomicWaker,
+    /// Of the driver's task, which is one and the same for life.
+    driver: OnceLock<Waker>,
+    pub(super) turn: Turn,
 }
 
 impl Shared {
@@ -39,7 +43,8 @@ impl Shared {
             outbound: Mutex::new(Outbound::new(role, &config)),
             negotiated,
             config,
-            driver: AtomicWaker::new(),
+            driver: OnceLock::new(),
+            turn: Turn::default(),
         }
     }
 
@@ -52,8 +57,21 @@ impl Shared {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the waker of the driver's task. Before its first poll nobody need wake it.
+    pub(super) fn driver_is_polled(&self, cx: &Context<'_>) {
+        self.driver.get_or_init(|| cx.waker().clone());
+    }
+
     pub(crate) fn wake_driver(&self) {
-        self.driver.wake();
+        if let Some(driver) = self.driver.get() {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Wakes the driver, and lets it read whatever the halves do.
+    pub(super) fn call_driver(&self) {
+        self.turn.give_to_driver();
+        self.wake_driver();
     }
 
     /// Asks the driver to close; the first request counts. From here on nothing more is accepted for sending.
@@ -61,34 +79,47 @@ impl Shared {
         let mut outbound = self.outbound();
         outbound.close(frame);
         drop(outbound);
-        self.wake_driver();
+        self.call_driver();
     }
 
     pub(crate) fn request_abort(&self) {
         let mut outbound = self.outbound();
-        outbound.requests.abort = true;
+        outbound.request().abort = true;
         if matches!(outbound.state, WriteState::Open) {
             // What was accepted from here on would not be sent.
             outbound.state = WriteState::Closed;
         }
         drop(outbound);
-        self.wake_driver();
+        self.call_driver();
     }
 
     /// Asks the driver for a ping; `answer` gets the round trip, or is dropped.
     pub(crate) fn request_ping(&self, answer: oneshot::Sender<Duration>) {
         let mut outbound = self.outbound();
         if matches!(outbound.state, WriteState::Open) {
-            outbound.requests.pings.push(answer);
+            outbound.request().pings.push(answer);
         }
         drop(outbound);
-        self.wake_driver();
+        self.call_driver();
     }
 
     /// Asks the driver to fail the connection.
     pub(crate) fn request_fail(&self, error: ConnectionError) {
-        self.outbound().requests.fail.get_or_insert(error);
-        self.wake_driver();
+        self.outbound().request().fail.get_or_insert(error);
+        self.call_driver();
+    }
+
+    /// Nobody reads any more.
+    pub(crate) fn request_discard(&self) {
+        self.inbound().discard();
+        self.outbound().request().discard = true;
+        self.call_driver();
+    }
+
+    /// The reader has consumed everything, which the driver wanted to know.
+    pub(crate) fn report_caught_up(&self) {
+        self.outbound().request().caught_up = true;
+        self.call_driver();
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -96,6 +127,29 @@ impl Shared {
         let outbound = self.outbound();
         let (sent, round_trip) = (outbound.stats(), outbound.round_trip());
         Stats { received, sent, round_trip, ready_state: outbound.ready_state() }
+    }
+}
+
+/// The transport is ready: the halves that wait see to it themselves, or else the driver does.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.turn.has_ended() {
+            return self.wake_driver();
+        }
+        let waiting = [self.inbound().stop_waiting(), self.outbound().stop_waiting()];
+        if waiting.iter().all(Option::is_none) {
+            return self.call_driver();
+        }
+        if self.turn.half_is_woken() {
+            self.wake_driver();
+        }
+        for half in waiting.into_iter().flatten() {
+            half.wake();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What lies between the handles and the core: who is woken, who is refused, and what is given back.
 
 use std::{
+    collections::VecDeque,
     task::{Context, Waker},
     time::Duration,
 };
@@ -8,7 +9,11 @@ use std::{
 use futures::channel::oneshot;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
-use super::*;
+use super::{
+    engine::{Engine, end},
+    outbound::WriteState,
+    *,
+};
 use crate::{CloseCode, Config, MessageKind, Negotiated, Role, WebSocketStream};
 
 fn config() -> Config {
@@ -23,11 +28,11 @@ fn pair(config: &Config) -> (WebSocketStream, WebSocketStream) {
     (start(a, Role::Client), start(b, Role::Server))
 }
 
-/// A driver that nobody polls but the test.
-fn driver(config: &Config) -> (Driver<DuplexStream>, DuplexStream) {
+/// An engine that nobody runs but the test.
+fn engine(config: &Config) -> (Engine, DuplexStream, DuplexStream) {
     let (transport, peer) = duplex(64 * 1024);
     let shared = Arc::new(Shared::new(Role::Client, Negotiated::default(), config.clone()));
-    (Driver::new(transport, BytesMut::new(), shared), peer)
+    (Engine::new(BytesMut::new(), shared), transport, peer)
 }
 
 /// Long in virtual time; what takes it hangs.
@@ -67,42 +72,43 @@ async fn the_rest_of_a_message_is_skipped_without_another_read() {
 #[tokio::test]
 async fn nothing_is_accepted_once_the_answer_to_a_close_frame_is_due() {
     for reader_goes in [false, true] {
-        let (mut driver, mut peer) = driver(&config());
+        let (mut engine, mut transport, mut peer) = engine(&config());
         // A message that the reader has yet to see, so that the answer waits for it, and a Close frame.
         peer.write_all(&[0x82, 0, 0x88, 2, 0x03, 0xE8]).await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(driver.read(cx).is_ready());
-        driver.hand_over();
-        assert!(matches!(driver.shared.outbound().state, WriteState::Open), "what it answers still goes out");
-        let mut outbound = driver.shared.outbound();
-        (outbound.requests.discard, outbound.requests.caught_up) = (reader_goes, !reader_goes);
+        assert!(engine.read(&mut transport, cx).is_ready());
+        engine.hand_over();
+        assert!(matches!(engine.shared.outbound().state, WriteState::Open), "what it answers still goes out");
+        let mut outbound = engine.shared.outbound();
+        let requests = outbound.request();
+        (requests.discard, requests.caught_up) = (reader_goes, !reader_goes);
         drop(outbound);
-        driver.hand_over();
+        engine.hand_over();
         // Were it accepted after the last fetch, it would be lost, or follow the Close frame.
-        assert!(matches!(driver.shared.outbound().state, WriteState::Closed));
+        assert!(matches!(engine.shared.outbound().state, WriteState::Closed));
     }
 }
 
 #[tokio::test]
 async fn a_ping_that_comes_too_late_is_not_waited_for() {
-    let (driver, _peer) = driver(&config());
+    let (engine, _transport, _peer) = engine(&config());
     let (answer, mut trip) = oneshot::channel();
     // After the driver has looked for requests for the last time.
-    driver.shared.request_ping(answer);
-    end(&driver.shared, Err(ConnectionError::Lost));
+    engine.shared.request_ping(answer);
+    end(&engine.shared, Err(ConnectionError::Lost));
     assert!(trip.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn a_fault_behind_good_text_needs_no_more_bytes_to_be_told() {
     // The good text alone fills the queue, so that decoding stops in front of the fault; then there is silence.
-    let (mut driver, mut peer) = driver(&config().read_high_water_mark(1));
+    let (mut engine, mut transport, mut peer) = engine(&config().read_high_water_mark(1));
     peer.write_all(b"\x81\x03ok\xFF").await.unwrap();
     let cx = &mut Context::from_waker(Waker::noop());
-    assert!(driver.read(cx).is_ready());
+    assert!(engine.read(&mut transport, cx).is_ready());
     let mut chunks = VecDeque::new();
-    driver.shared.inbound().take(&mut chunks, cx);
-    driver.shared.inbound().credit(chunks.iter().map(|queued| queued.cost).sum());
-    assert!(driver.read(cx).is_ready());
-    assert!(matches!(driver.connection.ending(), Some(Err(ConnectionError::Protocol(_)))));
+    engine.shared.inbound().take(&mut chunks, cx);
+    engine.shared.inbound().credit(chunks.iter().map(|queued| queued.cost).sum());
+    assert!(engine.read(&mut transport, cx).is_ready());
+    assert!(matches!(engine.connection.ending(), Some(Err(ConnectionError::Protocol(_)))));
 }

@@ -77,10 +77,11 @@ impl WebSocketStream {
     {
         let shared = Arc::new(Shared::new(role, negotiated, config));
         let handle = Arc::new(Handle(shared.clone()));
-        let closed = Closed::new(driver::spawn(transport, leftover, shared.clone()));
+        let (engine, outcome) = driver::spawn(transport, leftover, shared.clone());
+        let closed = Closed::new(outcome);
         Self {
-            readable: Readable::new(shared.clone(), handle.clone(), closed.clone()),
-            writable: Writable::new(shared, handle, closed),
+            readable: Readable::new(shared.clone(), engine.clone(), handle.clone(), closed.clone()),
+            writable: Writable::new(shared, engine, handle, closed),
         }
     }
 

@@ -14,7 +14,8 @@ use super::{Control, closed::Closed, message_reader::MessageReader};
 use crate::{
     close::{CloseCode, CloseFrame},
     driver::{
-        inbound::{Queued, Taken, Wake},
+        in_place::{Half, InPlace},
+        inbound::{KEPT_PLACES, Queued, Taken, Wake},
         shared::{Handle, Shared},
     },
     error::{CloseError, CollectError, ConnectionError, ReadError},
@@ -52,6 +53,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Readable {
     shared: Arc<Shared>,
+    engine: Arc<dyn InPlace>,
     handle: Arc<Handle>,
     closed: Closed,
     /// Taken from the queue in one go.
@@ -59,6 +61,8 @@ pub struct Readable {
     /// Cost of what was taken and consumed, and not yet given back as room.
     consumed: usize,
     message: Option<Incoming>,
+    /// The emptied parts of the last message, for the next.
+    spare: VecDeque<Bytes>,
     /// `Stream` has reported the end.
     ended: bool,
 }
@@ -82,10 +86,10 @@ struct Incoming {
 const LOOSE_COST: usize = 256 * 1024;
 
 impl Incoming {
-    fn begin(queued: Queued) -> Self {
+    fn begin(queued: Queued, parts: VecDeque<Bytes>) -> Self {
         let mut message = Self {
             kind: queued.chunk.kind,
-            parts: VecDeque::new(),
+            parts,
             parts_len: 0,
             loose: 0,
             loose_len: 0,
@@ -148,8 +152,18 @@ impl Incoming {
 }
 
 impl Readable {
-    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, closed: Closed) -> Self {
-        Self { shared, handle, closed, local: VecDeque::new(), consumed: 0, message: None, ended: false }
+    pub(super) fn new(shared: Arc<Shared>, engine: Arc<dyn InPlace>, handle: Arc<Handle>, closed: Closed) -> Self {
+        Self {
+            shared,
+            engine,
+            handle,
+            closed,
+            local: VecDeque::new(),
+            consumed: 0,
+            message: None,
+            spare: VecDeque::new(),
+            ended: false,
+        }
     }
 
     /// The next message, as soon as its first frame begins; `None` when the connection was closed cleanly.
@@ -200,7 +214,7 @@ impl Readable {
         }
         match ready!(self.poll_queued(cx)) {
             Ok(Some(queued)) => {
-                self.message = Some(Incoming::begin(queued));
+                self.message = Some(Incoming::begin(queued, std::mem::take(&mut self.spare)));
                 Poll::Ready(Ok(true))
             }
             Ok(None) => Poll::Ready(Ok(false)),
@@ -287,8 +301,12 @@ impl Readable {
 
     /// Leaves the message; what is missing of it is skipped.
     pub(super) fn leave_message(&mut self) {
-        let Some(message) = self.message.take() else { return };
+        let Some(mut message) = self.message.take() else { return };
         let mut complete = message.complete;
+        message.parts.clear();
+        if message.parts.capacity() <= KEPT_PLACES {
+            self.spare = message.parts;
+        }
         while !complete && let Some(queued) = self.local.pop_front() {
             self.consumed += queued.cost;
             complete = queued.chunk.last;
@@ -311,6 +329,15 @@ impl Readable {
             }
             return Poll::Ready(Ok(Some(queued)));
         }
+        if let Poll::Ready(taken) = self.take(cx) {
+            return Poll::Ready(taken);
+        }
+        ready!(self.engine.step(Half::Reader));
+        self.take(cx)
+    }
+
+    /// Takes what is in the queue.
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Queued>, ConnectionError>> {
         let mut inbound = self.shared.inbound();
         let credit = inbound.credit(std::mem::take(&mut self.consumed));
         let taken = inbound.take(&mut self.local, cx);
@@ -337,19 +364,24 @@ impl Readable {
     }
 
     fn wake(&self, wake: Wake) {
-        if wake == Wake::DriverCaughtUp {
-            self.shared.outbound().requests.caught_up = true;
-        }
-        if wake != Wake::Nobody {
-            self.shared.wake_driver();
+        match wake {
+            Wake::Nobody => {}
+            Wake::Driver => self.shared.wake_driver(),
+            Wake::DriverCaughtUp => self.shared.report_caught_up(),
         }
     }
 
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, ReadError>>> {
-        if !ready!(self.poll_message(cx))? {
-            return Poll::Ready(None);
-        }
         let limit = self.shared.config.max_whole_message_size;
+        if self.message.is_none() {
+            let Some(queued) = ready!(self.poll_queued(cx))? else { return Poll::Ready(None) };
+            // In one piece, as small messages come.
+            if queued.chunk.last && queued.chunk.data.len() <= limit {
+                self.settle();
+                return Poll::Ready(Some(Ok(Message::new(queued.chunk.kind, queued.chunk.data))));
+            }
+            self.message = Some(Incoming::begin(queued, VecDeque::new()));
+        }
         match ready!(self.poll_collect(limit, cx)) {
             Ok(message) => Poll::Ready(Some(Ok(message))),
             Err(CollectError::Read(error)) => Poll::Ready(Some(Err(error))),
@@ -377,8 +409,6 @@ impl Stream for Readable {
 
 impl Drop for Readable {
     fn drop(&mut self) {
-        self.shared.inbound().discard();
-        self.shared.outbound().requests.discard = true;
-        self.shared.wake_driver();
+        self.shared.request_discard();
     }
 }

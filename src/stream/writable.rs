@@ -12,11 +12,13 @@ use super::{Control, closed::Closed, message_writer::StartMessage};
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::{
+        in_place::{Half, InPlace},
         outbound::{Outbound, WriteState},
         shared::{Handle, Shared, mask_key},
     },
     error::{CloseError, ConnectionError, WriteError},
     message::{Message, MessageKind},
+    wire::header::MAX_HEADER,
 };
 
 /// The writable half of a connection.
@@ -52,15 +54,18 @@ use crate::{
 #[derive(Debug)]
 pub struct Writable {
     pub(super) shared: Arc<Shared>,
+    engine: Arc<dyn InPlace>,
     handle: Arc<Handle>,
     closed: Closed,
     /// A `MessageWriter` is at work, or was leaked.
     in_message: bool,
+    /// Bytes that could be accepted when it was last looked, less those accepted since by [`Sink::start_send`].
+    room: usize,
 }
 
 impl Writable {
-    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, closed: Closed) -> Self {
-        Self { shared, handle, closed, in_message: false }
+    pub(super) fn new(shared: Arc<Shared>, engine: Arc<dyn InPlace>, handle: Arc<Handle>, closed: Closed) -> Self {
+        Self { shared, engine, handle, closed, in_message: false, room: 0 }
     }
 
     /// Sends a whole message, once there is room. Resolves when it has been accepted, not when it has been written.
@@ -197,26 +202,39 @@ impl Writable {
         then: impl FnOnce(&mut Outbound) -> R,
     ) -> Poll<Result<R, WriteError>> {
         let mut outbound = self.shared.outbound();
+        if matches!(outbound.state, WriteState::Open) && outbound.poll_room(cx).is_pending() {
+            outbound = self.write_in_place(outbound);
+        }
         let result = match &outbound.state {
-            WriteState::Open => {
-                let mark = outbound.high_water_mark();
-                outbound.poll_below(mark, cx).map(|()| Ok(then(&mut outbound)))
-            }
+            WriteState::Open => outbound.poll_room(cx).map(|()| Ok(then(&mut outbound))),
             state => Poll::Ready(Err(refusal(state))),
         };
+        let room = outbound.high_water_mark().saturating_sub(outbound.buffered());
         self.tell_driver(outbound);
+        self.room = room;
         result
     }
 
     pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let mut outbound = self.shared.outbound();
+        if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
+            outbound = self.write_in_place(outbound);
+        }
         let flushed = match &outbound.state {
             state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
-            WriteState::Open | WriteState::Closed => outbound.poll_below(1, cx).map(Ok),
+            WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
         };
         self.tell_driver(outbound);
         flushed
+    }
+
+    /// Instead of waiting for somebody else to write.
+    fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> MutexGuard<'a, Outbound> {
+        drop(outbound);
+        // Whatever came of it, the state tells.
+        let _ = self.engine.step(Half::Writer);
+        self.shared.outbound()
     }
 
     /// After something was put into the outbox: wakes the driver if it had nothing to write.
@@ -246,7 +264,7 @@ impl Writable {
         let mut outbound = self.shared.outbound();
         // After a close, the message was cut by that.
         if matches!(outbound.state, WriteState::Open) {
-            outbound.requests.fail.get_or_insert(ConnectionError::UnfinishedMessage);
+            outbound.request().fail.get_or_insert(ConnectionError::UnfinishedMessage);
             outbound.state = WriteState::Closed;
             drop(outbound);
             self.shared.wake_driver();
@@ -270,11 +288,16 @@ impl Sink<Message> for Writable {
     type Error = WriteError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        // It can only have grown since.
+        if self.room > 0 && !self.in_message {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_between(cx, |_| ())
     }
 
     /// Accepts the message whether there is room or not; the driver is told at the next `poll_flush`.
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WriteError> {
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), WriteError> {
+        self.room = self.room.saturating_sub(MAX_HEADER + message.len());
         let mut outbound = self.shared.outbound();
         match &outbound.state {
             WriteState::Open => {

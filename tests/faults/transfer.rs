@@ -285,7 +285,9 @@ fn check(run: Run, near: &Report, far: &Report, record: &Record) {
     }
     if near.closed.is_ok() {
         assert!(far.received.starts_with(&near.accepted), "a clean end leaves nothing unsent");
-        assert!(near.received.starts_with(&far.accepted), "a clean end leaves nothing unread");
+        // The far end knows when what it accepted did not get out before its answer to our Close frame.
+        let is_told = matches!(far.closed, Err(ConnectionError::Unsent(_)));
+        assert!(is_told || near.received.starts_with(&far.accepted), "a clean end leaves nothing unread");
     }
     if far.closed.is_ok() && run.closer.is_orderly() {
         assert!(far.received.starts_with(&near.accepted), "a clean end leaves nothing unsent, seen from the far end");

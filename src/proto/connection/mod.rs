@@ -210,6 +210,11 @@ impl Connection {
         self.is_over().then(|| Ok(CloseInfo::new(self.peer_close.as_ref(), true)))
     }
 
+    /// Neither end has begun to close, and nothing is wrong.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// The transport may be dropped.
     pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done

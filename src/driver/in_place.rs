@@ -1,0 +1,141 @@
+//! The engine as it is shared by the driver and the halves.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{engine::Engine, shared::Shared};
+
+/// Rounds of reading and writing before other tasks of the thread get their turn.
+pub(super) const ROUNDS: usize = 32;
+
+/// A half of the connection that waits for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// For a chunk.
+    Reader,
+    /// For room, or for everything to be written.
+    Writer,
+}
+
+/// What a half can do instead of waiting.
+pub(crate) trait InPlace: Send + Sync {
+    /// Reads and writes for a half that has registered its waker. `Ready`: it should look again.
+    fn step(&self, half: Half) -> Poll<()>;
+}
+
+impl fmt::Debug for dyn InPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InPlace")
+    }
+}
+
+/// The engine and its transport.
+pub(super) struct Io<T> {
+    pub(super) engine: Engine,
+    /// Until the connection is done.
+    transport: Option<T>,
+    /// What the transport is polled with, whoever does it: it finds out who is to come.
+    waker: Waker,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io<T> {
+    pub(super) fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
+        let waker = Waker::from(shared.clone());
+        Self { engine: Engine::new(leftover, shared), transport: Some(transport), waker }
+    }
+
+    /// See [`Engine::round`].
+    pub(super) fn round(&mut self, reads: bool) -> Poll<()> {
+        let Some(transport) = &mut self.transport else { return Poll::Pending };
+        self.engine.round(transport, &mut Context::from_waker(&self.waker), reads)
+    }
+
+    /// Drops the transport.
+    pub(super) fn shut(&mut self) {
+        self.transport = None;
+        self.engine.shut();
+    }
+}
+
+/// The driver and the halves run the engine one at a time.
+pub(super) struct Place<T> {
+    shared: Arc<Shared>,
+    io: Mutex<Io<T>>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
+    pub(super) fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
+        Self { io: Mutex::new(Io::new(transport, leftover, shared.clone())), shared }
+    }
+
+    /// For the driver: waits for the end of a half's turn, a few rounds at most.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Io<T>> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The transport has panicked, in whoever polled it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.io.is_poisoned()
+    }
+
+    /// Until the half has what it wants, or nothing moves. `Ready`: the driver is needed.
+    fn take_turn(&self, io: &mut Io<T>, half: Half) -> Poll<()> {
+        let turn = &self.shared.turn;
+        io.engine.begin(Some(half));
+        for _ in 0..ROUNDS {
+            let progress = io.round(true);
+            if !io.engine.is_open() {
+                turn.end();
+                return Poll::Ready(());
+            }
+            if io.engine.has_delivered() {
+                turn.half_is_served();
+                return Poll::Ready(());
+            }
+            if progress.is_pending() {
+                turn.half_waits();
+                return Poll::Pending;
+            }
+        }
+        turn.give_to_driver();
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
+    fn step(&self, half: Half) -> Poll<()> {
+        if self.shared.turn.has_ended() {
+            return Poll::Pending;
+        }
+        let Ok(mut io) = self.io.try_lock() else {
+            // Whoever has it may be past what this half waits for.
+            self.shared.call_driver();
+            return Poll::Pending;
+        };
+        let _guard = WakeOnPanic(&self.shared);
+        let turn = self.take_turn(&mut io, half);
+        io.engine.rest();
+        drop(io);
+        if turn.is_ready() {
+            self.shared.wake_driver();
+        }
+        turn
+    }
+}
+
+/// A transport that panics ends the connection, whoever polls it.
+struct WakeOnPanic<'a>(&'a Shared);
+
+impl Drop for WakeOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.wake_driver();
+        }
+    }
+}
