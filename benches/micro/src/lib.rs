@@ -145,7 +145,7 @@ fn masks(meter: &mut impl Meter) {
 
 fn utf8(meter: &mut impl Meter) {
     for language in text::ALL {
-        for len in [16, 125, 1024, 64 * 1024] {
+        for len in [16, 48, 125, 1024, 64 * 1024] {
             let name = format!("utf8/{} {}", language.name, size(len));
             if meter.wants(&name) {
                 let count = BATCH.div_ceil(len);
