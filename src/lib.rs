@@ -102,6 +102,9 @@
 //! anywhere.
 
 mod accept_error;
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench;
 mod client;
 mod close;
 mod config;

@@ -15,6 +15,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("listener", &["accept_error", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
     ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", VOCABULARY]),
+    // Not part of the library either.
+    ("bench", &["driver", "proto", "wire", VOCABULARY]),
     ("connect_error", &[VOCABULARY]),
     ("accept_error", &[VOCABULARY]),
     ("role", &[]),

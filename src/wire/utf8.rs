@@ -1,5 +1,12 @@
 //! Text checked as it streams (RFC 6455, 8.1): at the first bad byte, across any split of the bytes.
 
+/// What the vectorised checker looks at together. Anything shorter it hands to the standard library, which takes its
+/// time over text that is not ASCII.
+const BLOCK: usize = 64;
+
+/// From here on it is quicker to fill up a block.
+const PADDED_MIN: usize = 24;
+
 /// The bytes are not UTF-8, whatever may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotUtf8 {
@@ -49,6 +56,9 @@ impl Utf8Validator {
     /// Checks a piece that begins at a character border.
     pub(crate) fn check(&mut self, piece: &[u8]) -> Checked {
         debug_assert!(!self.is_partial(), "complete() the character first");
+        if piece.len() < BLOCK && is_short_text(piece) {
+            return Checked { valid: piece.len(), bad: false };
+        }
         match simdutf8::compat::from_utf8(piece) {
             Ok(_) => Checked { valid: piece.len(), bad: false },
             Err(error) => {
@@ -83,6 +93,21 @@ impl Utf8Validator {
         }
         Ok(())
     }
+}
+
+/// Whether less than a block is text and ends at a character border; `false` may also mean that it was not looked at.
+#[inline]
+fn is_short_text(piece: &[u8]) -> bool {
+    if piece.is_ascii() {
+        return true;
+    }
+    if piece.len() < PADDED_MIN {
+        return false;
+    }
+    // Zeros are characters, so that one that is cut off before them is seen.
+    let mut block = [0; BLOCK];
+    block[..piece.len()].copy_from_slice(piece);
+    simdutf8::basic::from_utf8(&block).is_ok()
 }
 
 #[cfg(test)]
@@ -132,6 +157,25 @@ mod tests {
                 let mut validator = Utf8Validator::default();
                 let ok = text.iter().all(|&byte| validator.accept(&[byte]).is_ok()) && !validator.is_partial();
                 assert_eq!(ok, std::str::from_utf8(&text).is_ok(), "{text:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_standard_library_at_every_length_and_with_every_byte_spoilt() {
+        let text = "κόσμε \u{1F50C}\u{10FFFF} ascii \u{7FF}\u{800}".repeat(5).into_bytes();
+        for len in 0..=text.len() {
+            for spoilt in (0..len).map(Some).chain([None]) {
+                let mut piece = text[..len].to_vec();
+                if let Some(at) = spoilt {
+                    piece[at] ^= 0x80;
+                }
+                let checked = Utf8Validator::default().check(&piece);
+                let (valid, bad) = match std::str::from_utf8(&piece) {
+                    Ok(_) => (len, false),
+                    Err(error) => (error.valid_up_to(), error.error_len().is_some()),
+                };
+                assert_eq!(checked, Checked { valid, bad }, "length {len}, spoilt {spoilt:?}");
             }
         }
     }
