@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     config::Config,
     driver::{
-        inbound::{CHUNK_COST, Queued, Taken},
+        inbound::{CHUNK_COST, Queued, Sum, Taken},
         shared::{self, Shared},
     },
     message::MessageKind,
@@ -75,8 +75,8 @@ impl Decoder {
     #[inline]
     pub fn chunk(&mut self, input: &mut BytesMut) -> Option<Bytes> {
         loop {
-            match self.0.decode(input).expect("frames of a peer that keeps to the rules")? {
-                Received::Chunk(chunk) => return Some(chunk.data),
+            match self.0.decode(input, false).expect("frames of a peer that keeps to the rules")? {
+                Received::Chunk(chunk) => return Some(chunk.data.freeze()),
                 Received::Ping(_) | Received::Pong(_) | Received::Close(_) => {}
             }
         }
@@ -143,13 +143,16 @@ impl Default for Queue {
 
 impl Queue {
     /// Hands over a batch of small messages, from the decoder's hands to the reader's; the bytes that arrived there.
-    pub fn hand_over(&mut self, messages: impl Iterator<Item = Bytes>) -> usize {
+    pub fn hand_over(&mut self, messages: impl Iterator<Item = BytesMut>) -> usize {
+        let mut sum = Sum::default();
         for data in messages {
             let cost = data.len() + CHUNK_COST;
             let chunk = Chunk { kind: MessageKind::Binary, first: true, last: true, data };
-            self.batch.push_back(Queued { chunk, cost });
+            let queued = Queued { chunk, cost };
+            sum.add(&queued);
+            self.batch.push_back(queued);
         }
-        let woken = self.shared.inbound().push(&mut self.batch, DirectionStats::default());
+        let woken = self.shared.inbound().push(&mut self.batch, sum, DirectionStats::default());
         assert!(woken.is_none(), "the reader does not wait");
         let taken = self.shared.inbound().take(&mut self.local, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(taken, Taken::Chunks));

@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::{
     in_place::Half,
-    inbound::{self, CHUNK_COST, Queued},
+    inbound::{self, CHUNK_COST, Queued, Sum},
     now,
     outbound::WriteState,
     read_buffer::{READ_BUFFER, ReadBuffer},
@@ -76,9 +76,12 @@ impl Engine {
         }
     }
 
-    /// Somebody's turn begins. The clock is read once a turn, which lasts a few rounds.
+    /// Somebody's turn begins. The clock is read once a turn, which lasts a few rounds; for a half's turn the time of the
+    /// driver's last look will do, unless something is being measured.
     pub(super) fn begin(&mut self, half: Option<Half>) {
-        self.now = now();
+        if half.is_none() || !self.shared.turn.is_watched() || self.connection.is_measuring() {
+            self.now = now();
+        }
         self.half = half;
         self.delivered = false;
     }
@@ -94,10 +97,19 @@ impl Engine {
         if written.is_ready() { written } else { read }
     }
 
-    /// Nothing moves for now: what an idle connection need not hold is given back.
+    /// Nothing moves for now: other connections may have the read buffer. One that has been idle for a while gives back
+    /// what else it holds.
     pub(super) fn rest(&mut self) {
         self.read.release();
-        inbound::give_back(&mut self.batch);
+        if self.half.is_none() && !self.shared.turn.is_watched() {
+            inbound::give_back(&mut self.batch);
+            self.shared.inbound().rest();
+        }
+    }
+
+    /// The last read took all there was.
+    pub(super) fn has_emptied_transport(&self) -> bool {
+        self.read.is_decoded() && self.read.was_short()
     }
 
     /// The half whose turn it is has what it waits for.
@@ -137,24 +149,26 @@ impl Engine {
     // ---- writing ----
 
     /// Prepares what goes out next; whether there is something.
-    fn prepare(&mut self) -> bool {
-        self.hand_over();
+    fn prepare(&mut self, has_written: bool) -> bool {
+        if self.shared.take_asked() || has_written || !self.connection.is_open() {
+            self.hand_over();
+        }
         self.connection.fill(self.all_fetched, &mut mask_key);
         !self.connection.is_write_idle()
     }
 
     /// Carries over what the application did, and back how far its data has got.
     pub(super) fn hand_over(&mut self) {
-        let now = self.now;
         let mut outbound = self.shared.outbound();
         let requests = outbound.requests.take();
         // Before it is decided, under the lock, whether more is accepted: these may end that.
         if let Some(requests) = &requests {
+            self.now = now();
             if requests.discard {
-                self.connection.discard(now);
+                self.connection.discard(self.now);
             }
             if requests.caught_up {
-                self.connection.reader_caught_up(now);
+                self.connection.reader_caught_up(self.now);
             }
         }
         if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
@@ -163,13 +177,14 @@ impl Engine {
         if self.connection.is_write_broken() {
             outbound.state = WriteState::Broken;
         }
-        self.connection.fetch(&mut outbound.outbox, now);
+        self.connection.fetch(&mut outbound.outbox, self.now);
         self.all_fetched = outbound.outbox.len() == 0;
         let writer = outbound.report(&self.connection);
         drop(outbound);
         self.wake(writer, Half::Writer);
 
         let Some(requests) = requests else { return };
+        let now = self.now;
         if let Some(frame) = requests.close {
             self.connection.close(frame, now);
         }
@@ -186,9 +201,9 @@ impl Engine {
 
     /// Writes what there is, once. `Ready`: there is more.
     fn write<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
-        if self.prepare() {
+        if self.prepare(false) {
             ready!(self.write_transport(transport, cx));
-            if self.prepare() {
+            if self.prepare(true) {
                 return Poll::Ready(());
             }
         }
@@ -198,18 +213,21 @@ impl Engine {
     }
 
     fn write_transport<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let used = self.connection.slices(&mut slices);
         let transport = Pin::new(transport);
-        let written = match &slices[..used] {
-            [slice] => transport.poll_write(cx, slice), // a cheaper system call
-            slices => transport.poll_write_vectored(cx, slices),
+        let written = match self.connection.only_slice() {
+            Some(slice) => transport.poll_write(cx, slice), // a cheaper system call
+            None => {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let used = self.connection.slices(&mut slices);
+                transport.poll_write_vectored(cx, &slices[..used])
+            }
         };
         match written {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(len)) => self.connection.wrote(len, self.now),
             Poll::Ready(Err(error)) => self.write_failed(error),
             Poll::Pending => {
+                self.now = now();
                 if self.connection.blocked(self.now) {
                     let writer = self.shared.outbound().report(&self.connection);
                     self.wake(writer, Half::Writer);
@@ -274,7 +292,8 @@ impl Engine {
     }
 
     fn read_transport<T: AsyncRead + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(poll_read_buf(Pin::new(transport), cx, self.read.prepare())) {
+        let mut buffer = self.read.prepare().limit(READ_BUFFER);
+        match ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer)) {
             Ok(0) => self.connection.eof(),
             Ok(len) => {
                 self.read.filled(len);
@@ -290,29 +309,28 @@ impl Engine {
         if self.since_chunk > 0 && self.shared.inbound().is_empty() {
             self.since_chunk = 0;
         }
-        let mut cost = 0;
+        let mut sum = Sum::default();
         let mut closed = false;
         loop {
             let before = self.read.input.len();
-            let event = self.connection.receive(&mut self.read.input, self.now, &mut mask_key);
+            let copies = self.read.copies();
+            let event = self.connection.receive(&mut self.read.input, copies, self.now, &mut mask_key);
             // What lies behind a chunk keeps its buffer alive as well, but no more than the rest of that one.
             let charge = self.read.charge(before - self.read.input.len());
             self.since_chunk = (self.since_chunk + charge).min(2 * READ_BUFFER);
             match event {
-                Some(Event::Chunk(mut chunk)) => {
-                    if self.read.copies() {
-                        chunk.data = Bytes::copy_from_slice(&chunk.data);
-                    }
+                Some(Event::Chunk(chunk)) => {
                     // Counted as it came, so that what lies between chunks and keeps a buffer alive counts too.
                     let came = std::mem::take(&mut self.since_chunk);
                     let queued = Queued { cost: came.max(chunk.data.len()) + CHUNK_COST, chunk };
-                    cost += queued.cost;
+                    sum.add(&queued);
                     self.batch.push_back(queued);
-                    if cost >= self.room {
+                    if sum.cost >= self.room {
                         break;
                     }
                 }
                 Some(Event::Pong(number, trip)) => {
+                    self.shared.outbound().set_round_trip(self.connection.round_trip());
                     // Those before it were answered by the same pong.
                     while let Some((_, answer)) = self.pings.pop_front_if(|(sent, _)| *sent <= number) {
                         let _ = answer.send(trip);
@@ -326,8 +344,14 @@ impl Engine {
             }
         }
 
+        if let Some(last) = self.batch.back_mut()
+            && !last.chunk.last
+            && self.shared.wants_whole()
+        {
+            self.read.gather(&mut last.chunk.data, self.connection.missing());
+        }
         let mut inbound = self.shared.inbound();
-        let reader = inbound.push(&mut self.batch, self.connection.received());
+        let reader = inbound.push(&mut self.batch, sum, self.connection.received());
         self.room = inbound.room();
         self.delivered |= inbound.has_queued();
         if closed && inbound.tell_when_caught_up() {
@@ -341,7 +365,8 @@ impl Engine {
 
     /// Tells the handles how it ended, once that is certain.
     fn tell(&mut self) {
-        if !self.told
+        if !self.connection.is_open()
+            && !self.told
             && let Some(ending) = self.connection.ending()
         {
             self.told = true;

@@ -84,28 +84,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
         self.io.is_poisoned()
     }
 
-    /// Until the half has what it wants, or nothing moves. `Ready`: the driver is needed.
-    fn take_turn(&self, io: &mut Io<T>, half: Half) -> Poll<()> {
+    /// Until the half has what it wants, or nothing moves.
+    fn take_turn(&self, io: &mut Io<T>, half: Half) -> Step {
         let turn = &self.shared.turn;
         io.engine.begin(Some(half));
         for _ in 0..ROUNDS {
             let progress = io.round(true);
             if !io.engine.is_open() {
                 turn.end();
-                return Poll::Ready(());
-            }
-            if io.engine.has_delivered() {
-                turn.half_is_served();
-                return Poll::Ready(());
+                return Step::Driver;
             }
             if progress.is_pending() {
                 turn.half_waits();
-                return Poll::Pending;
+                return if io.engine.has_delivered() { Step::Served } else { Step::Waits };
+            }
+            // A transport that has been emptied is asked once more, which costs nothing, so that it tells when there is
+            // more; one that has not been needs somebody to come back to it.
+            if io.engine.has_delivered() && !io.engine.has_emptied_transport() {
+                turn.half_is_served();
+                return Step::Driver;
             }
         }
         turn.give_to_driver();
-        Poll::Ready(())
+        Step::Driver
     }
+}
+
+/// How a half's turn ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It has what it wants, and somebody is woken when there is more.
+    Served,
+    /// It will be woken.
+    Waits,
+    /// It should look again, and the driver at what is left.
+    Driver,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
@@ -119,13 +132,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
             return Poll::Pending;
         };
         let _guard = WakeOnPanic(&self.shared);
-        let turn = self.take_turn(&mut io, half);
+        let step = self.take_turn(&mut io, half);
         io.engine.rest();
         drop(io);
-        if turn.is_ready() {
+        if step == Step::Driver {
             self.shared.wake_driver();
         }
-        turn
+        if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

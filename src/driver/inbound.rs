@@ -14,13 +14,28 @@ use crate::{error::Outcome, proto::recv::Chunk, stats::DirectionStats};
 pub(crate) const CHUNK_COST: usize = 128;
 
 /// Places that an empty queue keeps: enough for an exchange of small messages, less than a KiB.
-pub(crate) const KEPT_PLACES: usize = 16;
+const KEPT_PLACES: usize = 16;
 
 /// A chunk and what it counts for.
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) chunk: Chunk,
     pub(crate) cost: usize,
+}
+
+/// What a batch amounts to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) cost: usize,
+    /// Ends of messages.
+    pub(crate) messages: u64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, queued: &Queued) {
+        self.cost += queued.cost;
+        self.messages += u64::from(queued.chunk.last);
+    }
 }
 
 /// What comes in and is not wanted.
@@ -86,14 +101,16 @@ impl Inbound {
 
     // ---- the driver's side ----
 
-    /// Appends a batch; who is to be woken. `stats` is what the driver counts.
-    pub(crate) fn push(&mut self, batch: &mut VecDeque<Queued>, stats: DirectionStats) -> Option<Waker> {
+    /// Appends a batch, of which `sum` was counted; who is to be woken. `stats` is what the connection counts.
+    pub(crate) fn push(&mut self, batch: &mut VecDeque<Queued>, mut sum: Sum, stats: DirectionStats) -> Option<Waker> {
         self.stats.bytes = stats.bytes;
         self.stats.frames = stats.frames;
         self.stats.control_frames = stats.control_frames;
-        self.stats.messages += batch.iter().filter(|queued| queued.chunk.last).count() as u64;
-        self.drop_unwanted(batch);
-        self.buffered += batch.iter().map(|queued| queued.cost).sum::<usize>();
+        self.stats.messages += sum.messages;
+        if self.discard != Discard::Nothing {
+            self.drop_unwanted(batch, &mut sum);
+        }
+        self.buffered += sum.cost;
         if self.queue.is_empty() {
             std::mem::swap(&mut self.queue, batch);
         } else {
@@ -103,13 +120,15 @@ impl Inbound {
         if self.queue.is_empty() { None } else { self.reader.take() }
     }
 
-    fn drop_unwanted(&mut self, batch: &mut VecDeque<Queued>) {
+    fn drop_unwanted(&mut self, batch: &mut VecDeque<Queued>, sum: &mut Sum) {
         if self.discard == Discard::Everything {
             batch.clear();
+            sum.cost = 0;
         }
         while self.discard == Discard::Message
             && let Some(queued) = batch.pop_front()
         {
+            sum.cost -= queued.cost;
             if queued.chunk.last {
                 self.discard = Discard::Nothing;
             }
@@ -129,6 +148,11 @@ impl Inbound {
     /// There is something for the reader to take.
     pub(super) fn has_queued(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Nothing moves any more: an empty queue does not keep its memory.
+    pub(super) fn rest(&mut self) {
+        give_back(&mut self.queue);
     }
 
     /// The reader, if it waits; it is to be woken.
@@ -182,7 +206,10 @@ impl Inbound {
             std::mem::swap(&mut self.queue, local);
             return Taken::Chunks;
         }
-        give_back(&mut self.queue);
+        // There is one spare queue, and it is here, where the driver finds it when nothing moves any more.
+        if local.capacity() > self.queue.capacity() {
+            std::mem::swap(&mut self.queue, local);
+        }
         give_back(local);
         if let Some(end) = &self.end {
             return Taken::End(end.clone());

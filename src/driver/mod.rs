@@ -83,7 +83,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn is_needless(&self) -> bool {
         let is_timed = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
         let is_watching = self.look.is_some() || !self.shared.turn.begin_watch();
-        is_timed && is_watching && !self.shared.turn.is_drivers() && self.shared.outbound().is_quiet()
+        is_timed && is_watching && self.shared.turn.is_halfs() && !self.shared.is_asked()
     }
 
     /// `Ready`: time has passed that changes something.

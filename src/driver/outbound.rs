@@ -168,21 +168,19 @@ impl Outbound {
 
     // ---- the driver's side ----
 
-    /// Nothing has been asked for since [`report`](Self::report).
-    pub(super) fn is_quiet(&self) -> bool {
-        self.outbox.len() == 0 && self.requests.is_none()
-    }
-
     /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark, or
     /// when nothing more is taken.
     pub(crate) fn report(&mut self, connection: &Connection) -> Option<Waker> {
         self.in_flight = connection.unwritten();
         self.stats = connection.sent();
         self.blocked = connection.blocked_since();
-        self.round_trip = connection.round_trip();
         self.driver_idle = self.buffered() == 0;
         let is_over = !matches!(self.state, WriteState::Open);
         if is_over || self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
+    }
+
+    pub(super) fn set_round_trip(&mut self, smoothed: Option<Duration>) {
+        self.round_trip = smoothed;
     }
 
     /// Writing has ended: everything was written, or will never be.

@@ -1,7 +1,10 @@
 //! What the driver and the handles share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Wake, Waker},
     time::Duration,
 };
@@ -33,6 +36,9 @@ pub(crate) struct Shared {
     /// Of the driver's task, which is one and the same for life.
     driver: OnceLock<Waker>,
     pub(super) turn: Turn,
+    /// Something waits for the engine to see it: frames, or a request.
+    asked: AtomicBool,
+    wants_whole: AtomicBool,
 }
 
 impl Shared {
@@ -45,6 +51,8 @@ impl Shared {
             config,
             driver: OnceLock::new(),
             turn: Turn::default(),
+            asked: AtomicBool::new(false),
+            wants_whole: AtomicBool::new(false),
         }
     }
 
@@ -62,10 +70,42 @@ impl Shared {
         self.driver.get_or_init(|| cx.waker().clone());
     }
 
+    /// Something is to be done that cannot wait for a half.
     pub(crate) fn wake_driver(&self) {
+        self.ask();
         if let Some(driver) = self.driver.get() {
             driver.wake_by_ref();
         }
+    }
+
+    /// Whether the reader waits for the end of a message before it does anything with it.
+    pub(crate) fn set_wants_whole(&self, wants: bool) {
+        if self.wants_whole() != wants {
+            self.wants_whole.store(wants, SeqCst);
+        }
+    }
+
+    pub(super) fn wants_whole(&self) -> bool {
+        self.wants_whole.load(SeqCst)
+    }
+
+    /// Has the engine look at what the handles want, whoever runs it next.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, SeqCst);
+    }
+
+    /// For the engine, which looks at once if it has been asked.
+    pub(super) fn take_asked(&self) -> bool {
+        self.is_asked() && self.asked.swap(false, SeqCst)
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(SeqCst)
+    }
+
+    /// A half is reading, and nobody else.
+    pub(crate) fn is_turn_of_half(&self) -> bool {
+        self.turn.is_halfs()
     }
 
     /// Wakes the driver, and lets it read whatever the halves do.
@@ -165,5 +205,5 @@ impl Drop for Handle {
 
 /// A mask key from a cryptographic generator (RFC 6455, 5.3 and 10.3).
 pub(crate) fn mask_key() -> [u8; 4] {
-    rand::random()
+    rand::random::<u32>().to_ne_bytes() // an array is drawn byte by byte, which takes four times as long
 }

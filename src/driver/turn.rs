@@ -4,8 +4,8 @@
 //! a half that finds nothing to take, or no room, runs the [`Engine`](super::engine::Engine) in place, and is the one
 //! that is woken when the transport is ready. A connection must live without being polled all the same:
 //!
-//! * A half that has got something may turn to other things. The driver is woken along with it, and takes over
-//!   if it finds the half not waiting again by then.
+//! * A half that has got something may turn to other things. Unless the transport is empty and will tell, the driver is
+//!   woken, and takes over if it finds the half not waiting again by then.
 //! * A half that is woken may not come, as its future was dropped or is not polled. While halves are woken the driver
 //!   looks every [`PATIENCE`], and takes over when two looks have seen nothing happen.
 
@@ -73,6 +73,15 @@ impl Turn {
     /// Only the driver may move bytes.
     pub(super) fn has_ended(&self) -> bool {
         self.state.load(SeqCst) == ENDED
+    }
+
+    pub(super) fn is_halfs(&self) -> bool {
+        self.state.load(SeqCst) == HALF
+    }
+
+    /// The driver looks at the clock every [`PATIENCE`].
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.load(SeqCst)
     }
 
     /// Asked by the driver: whether it is to read. If so, it goes on until a half takes the turn again.

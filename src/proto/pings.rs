@@ -33,6 +33,11 @@ impl Pings {
         Some((number, trip))
     }
 
+    /// One is on its way.
+    pub(crate) fn are_awaited(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// The smoothed round trip.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip

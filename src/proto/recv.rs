@@ -22,7 +22,8 @@ pub(crate) struct Chunk {
     pub(crate) first: bool,
     /// The last chunk of its message.
     pub(crate) last: bool,
-    pub(crate) data: Bytes,
+    /// Not frozen, so that neighbours in one buffer can be put together without a copy.
+    pub(crate) data: BytesMut,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,11 @@ impl Receiver {
         self.message.is_some()
     }
 
+    /// Payload that the frame which has begun still misses.
+    pub(crate) fn missing(&self) -> u64 {
+        self.frame.as_ref().map_or(0, |frame| frame.remaining)
+    }
+
     /// Memory kept for bytes that have been taken.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held(&self) -> usize {
@@ -98,11 +104,12 @@ impl Receiver {
         (self.frames, self.control_frames)
     }
 
-    /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, not copies.
+    /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, or, if `copies`,
+    /// have memory of their own.
     ///
     /// After a Close frame or an error there is nothing more to decode.
     #[inline]
-    pub(crate) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+    pub(crate) fn decode(&mut self, input: &mut BytesMut, copies: bool) -> Result<Option<Received>, ConnectionError> {
         if let Some(error) = self.deferred.take() {
             return Err(error);
         }
@@ -115,7 +122,7 @@ impl Receiver {
                 },
             };
             let received =
-                if frame.opcode.is_control() { self.control(frame, input)? } else { self.data(frame, input)? };
+                if frame.opcode.is_control() { self.control(frame, input)? } else { self.data(frame, input, copies)? };
             match received {
                 Some(received) => return Ok(Some(received)),
                 None if self.frame.is_some() && input.is_empty() => return Ok(None),
@@ -156,11 +163,16 @@ impl Receiver {
 
     /// Takes payload of a data frame. `None`: there was nothing to deliver.
     #[inline]
-    fn data(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+    fn data(
+        &mut self,
+        mut frame: Frame,
+        input: &mut BytesMut,
+        copies: bool,
+    ) -> Result<Option<Received>, ConnectionError> {
         let Some(message) = &mut self.message else { return Ok(None) };
         let data = match message.kind {
-            MessageKind::Binary => frame.take(input).freeze(),
-            MessageKind::Text => match take_text(&mut frame, &mut message.text, input) {
+            MessageKind::Binary => frame.take(input, copies),
+            MessageKind::Text => match take_text(&mut frame, &mut message.text, input, copies) {
                 (data, false) => data,
                 (data, true) if data.is_empty() && !message.first => return Err(ProtocolError::InvalidText.into()),
                 (data, true) => {
@@ -187,7 +199,7 @@ impl Receiver {
     }
 
     fn control(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
-        let payload = frame.take(input);
+        let payload = frame.take(input, false);
         if frame.remaining > 0 {
             self.control.extend_from_slice(&payload);
             self.frame = Some(frame);
@@ -213,13 +225,10 @@ impl From<FrameHeader> for Frame {
 impl Frame {
     /// The payload that `input` begins with, unmasked.
     #[inline]
-    fn take(&mut self, input: &mut BytesMut) -> BytesMut {
+    fn take(&mut self, input: &mut BytesMut, copies: bool) -> BytesMut {
         let len = self.unmask(input);
-        if len == 0 {
-            return BytesMut::new(); // splitting would allocate
-        }
         self.remaining -= len as u64;
-        input.split_to(len)
+        split(input, len, copies)
     }
 
     /// Unmasks this frame's payload at the front of `input`; its length.
@@ -233,12 +242,26 @@ impl Frame {
     }
 }
 
+/// Takes `len` bytes off the front.
+#[inline(always)]
+fn split(input: &mut BytesMut, len: usize, copies: bool) -> BytesMut {
+    if len == 0 {
+        BytesMut::new() // splitting would allocate
+    } else if copies {
+        let data = BytesMut::from(&input[..len]);
+        input.advance(len);
+        data
+    } else {
+        input.split_to(len)
+    }
+}
+
 /// Takes text up to the last whole character of what is there, and whether what follows it is wrong: bytes that are no
 /// character, or the end of the message in the middle of one.
 ///
 /// A character that input ends in the middle of waits in the validator; when its last byte comes, it is a chunk of its
 /// own, so that the bulk of the text is never copied.
-fn take_text(frame: &mut Frame, text: &mut Utf8Validator, input: &mut BytesMut) -> (Bytes, bool) {
+fn take_text(frame: &mut Frame, text: &mut Utf8Validator, input: &mut BytesMut, copies: bool) -> (BytesMut, bool) {
     if text.is_partial() {
         while frame.remaining > 0 && !input.is_empty() {
             let mut byte = [input.get_u8()];
@@ -247,16 +270,16 @@ fn take_text(frame: &mut Frame, text: &mut Utf8Validator, input: &mut BytesMut) 
             }
             frame.remaining -= 1;
             match text.complete(byte[0]) {
-                Ok(Some((character, len))) => return (Bytes::copy_from_slice(&character[..len]), false),
+                Ok(Some((character, len))) => return (BytesMut::from(&character[..len]), false),
                 Ok(None) => {}
-                Err(_) => return (Bytes::new(), true),
+                Err(_) => return (BytesMut::new(), true),
             }
         }
-        return (Bytes::new(), frame.fin && frame.remaining == 0);
+        return (BytesMut::new(), frame.fin && frame.remaining == 0);
     }
     let len = frame.unmask(input);
     let checked = text.check(&input[..len]);
-    let data = input.split_to(checked.valid).freeze();
+    let data = split(input, checked.valid, copies);
     frame.remaining -= len as u64;
     let bad = checked.bad || (text.is_partial() && frame.fin && frame.remaining == 0);
     if !bad {

@@ -150,6 +150,11 @@ impl Stage {
         }
     }
 
+    /// Something has been fetched or queued and is not ready to be written.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.pieces.is_empty() || !self.control.is_empty()
+    }
+
     /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
     pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
         self.place_control();
@@ -201,6 +206,12 @@ impl Stage {
             *slice = IoSlice::new(&item.data()[std::mem::take(&mut skip)..]);
         }
         slices.len().min(self.items.len())
+    }
+
+    /// All that is ready, if that is one item.
+    pub(crate) fn only_slice(&self) -> Option<&[u8]> {
+        let item = self.items.front().filter(|_| self.items.len() == 1)?;
+        Some(&item.data()[self.written..])
     }
 
     /// Nothing is ready to be written.
@@ -257,10 +268,14 @@ impl Stage {
     }
 
     /// Puts waiting control frames at the next frame boundary, if it is known yet, behind those that stand there.
+    #[inline]
     fn place_control(&mut self) {
-        if self.control.is_empty() {
-            return;
+        if !self.control.is_empty() {
+            self.place_waiting();
         }
+    }
+
+    fn place_waiting(&mut self) {
         // Those that come one by one are collected: an item costs much more than a pong, and so does finding its place.
         if let Some(waiting) = self.items.iter_mut().find(|item| matches!(item, Item::Control(_))) {
             let control = std::mem::take(&mut self.control);

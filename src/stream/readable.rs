@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 
 use super::{Control, closed::Closed, message_reader::MessageReader};
@@ -15,7 +15,7 @@ use crate::{
     close::{CloseCode, CloseFrame},
     driver::{
         in_place::{Half, InPlace},
-        inbound::{KEPT_PLACES, Queued, Taken, Wake},
+        inbound::{Queued, Taken, Wake},
         shared::{Handle, Shared},
     },
     error::{CloseError, CollectError, ConnectionError, ReadError},
@@ -60,94 +60,63 @@ pub struct Readable {
     local: VecDeque<Queued>,
     /// Cost of what was taken and consumed, and not yet given back as room.
     consumed: usize,
-    message: Option<Incoming>,
-    /// The emptied parts of the last message, for the next.
-    spare: VecDeque<Bytes>,
+    message: Incoming,
     /// `Stream` has reported the end.
     ended: bool,
 }
 
-/// The message that is being read.
+/// The message that is being read, if one is.
 #[derive(Debug)]
 struct Incoming {
+    /// It has begun and has not been left.
+    is_here: bool,
     kind: MessageKind,
-    /// Consumed from the queue, not yet delivered: what `collect`, `Stream` or `AsyncBufRead` hold on to.
-    parts: VecDeque<Bytes>,
-    parts_len: usize,
-    /// How many of the last parts are as they came, their bytes, and what they cost in the queue.
-    loose: usize,
-    loose_len: usize,
-    loose_cost: usize,
-    /// Its last chunk is among the parts, or delivered.
+    /// Consumed from the queue, not yet delivered.
+    part: BytesMut,
+    /// Its last chunk is in `part`, or delivered.
     complete: bool,
+    /// How long the last message was that was put together from several chunks: the next may be as long.
+    usual_len: usize,
 }
 
-/// What parts may cost beyond twice what they weigh, as views of half-empty buffers do, before they are put together.
-const LOOSE_COST: usize = 256 * 1024;
+/// Memory that is reserved at most because earlier messages were as long.
+const USUAL_MAX: usize = 4 * 1024 * 1024;
 
 impl Incoming {
-    fn begin(queued: Queued, parts: VecDeque<Bytes>) -> Self {
-        let mut message = Self {
-            kind: queued.chunk.kind,
-            parts,
-            parts_len: 0,
-            loose: 0,
-            loose_len: 0,
-            loose_cost: 0,
-            complete: false,
-        };
-        message.push(queued);
-        message
+    fn none() -> Self {
+        Self { is_here: false, kind: MessageKind::Binary, part: BytesMut::new(), complete: false, usual_len: 0 }
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
-        let part = self.parts.pop_front()?;
-        self.parts_len -= part.len();
-        if self.parts.is_empty() {
-            (self.loose, self.loose_len, self.loose_cost) = (0, 0, 0);
-        }
-        self.loose = self.loose.min(self.parts.len());
-        Some(part)
+    fn begin(&mut self, queued: Queued) {
+        self.is_here = true;
+        self.kind = queued.chunk.kind;
+        self.push(queued);
     }
 
-    fn push(&mut self, queued: Queued) {
-        self.complete = queued.chunk.last;
-        let part = queued.chunk.data;
-        if part.is_empty() {
-            return;
-        }
-        self.parts_len += part.len();
-        self.loose += 1;
-        self.loose_len += part.len();
-        self.loose_cost += queued.cost;
-        self.parts.push_back(part);
-        if self.loose_cost > 2 * self.loose_len + LOOSE_COST {
-            self.put_together();
+    /// Adds a chunk to what has not been delivered. Neighbours in memory stay where they are; otherwise it is copied at
+    /// once, while it is in the cache, and so that it keeps no read buffer alive.
+    fn push(&mut self, Queued { chunk, .. }: Queued) {
+        self.complete = chunk.last;
+        if self.part.is_empty() {
+            self.part = chunk.data;
+        } else if let Err(data) = self.part.try_unsplit(chunk.data) {
+            if self.part.capacity() - self.part.len() < data.len() {
+                let len = self.part.len() + data.len();
+                let all = if self.complete { len } else { len.saturating_mul(2).max(self.usual_len) };
+                self.part.reserve(all - self.part.len());
+            }
+            self.part.extend_from_slice(&data);
+            self.usual_len = self.part.len().min(USUAL_MAX);
         }
     }
 
-    /// Copies the loose parts into one: they are so small that they take, or keep alive, much more than they weigh.
-    #[cold]
-    fn put_together(&mut self) {
-        let mut joined = BytesMut::with_capacity(self.loose_len);
-        for part in self.parts.drain(self.parts.len() - self.loose..) {
-            joined.extend_from_slice(&part);
-        }
-        self.parts.push_back(joined.freeze());
-        (self.loose, self.loose_len, self.loose_cost) = (0, 0, 0);
+    /// What has not been delivered.
+    fn take_part(&mut self) -> Bytes {
+        std::mem::take(&mut self.part).freeze()
     }
 
-    /// All parts as one.
-    fn join(&mut self) -> Bytes {
-        let len = std::mem::take(&mut self.parts_len);
-        if self.parts.len() <= 1 {
-            return self.parts.pop_front().unwrap_or_default();
-        }
-        let mut joined = BytesMut::with_capacity(len);
-        for part in self.parts.drain(..) {
-            joined.extend_from_slice(&part);
-        }
-        joined.freeze()
+    fn leave(&mut self) {
+        *self = Self { usual_len: self.usual_len, ..Self::none() };
     }
 }
 
@@ -160,8 +129,7 @@ impl Readable {
             closed,
             local: VecDeque::new(),
             consumed: 0,
-            message: None,
-            spare: VecDeque::new(),
+            message: Incoming::none(),
             ended: false,
         }
     }
@@ -204,32 +172,29 @@ impl Readable {
     }
 
     pub(super) fn kind(&self) -> MessageKind {
-        self.message.as_ref().map_or(MessageKind::Binary, |message| message.kind)
+        self.message.kind
     }
 
     /// `true`: a message has begun. `false`: there are no more.
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
-        if self.message.is_some() {
+        if self.message.is_here {
             return Poll::Ready(Ok(true));
         }
-        match ready!(self.poll_queued(cx)) {
-            Ok(Some(queued)) => {
-                self.message = Some(Incoming::begin(queued, std::mem::take(&mut self.spare)));
-                Poll::Ready(Ok(true))
-            }
-            Ok(None) => Poll::Ready(Ok(false)),
-            Err(error) => Poll::Ready(Err(error.into())),
+        let is_there = ready!(self.poll_queued(cx))?;
+        if let Some(queued) = self.pop() {
+            self.message.begin(queued);
         }
+        Poll::Ready(Ok(is_there))
     }
 
     /// The next chunk of the message, never empty; `None` at its end.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.shared.set_wants_whole(false);
         loop {
-            let Some(message) = &mut self.message else { return Poll::Ready(Ok(None)) };
-            if let Some(part) = message.pop() {
-                return Poll::Ready(Ok(Some(part)));
+            if !self.message.part.is_empty() {
+                return Poll::Ready(Ok(Some(self.message.take_part())));
             }
-            if message.complete {
+            if self.message.complete || !self.message.is_here {
                 return Poll::Ready(Ok(None));
             }
             ready!(self.poll_part(cx))?;
@@ -238,62 +203,51 @@ impl Readable {
 
     /// Moves one more chunk of the message among its parts.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
-        let queued = ready!(self.poll_queued(cx));
-        let Some(message) = &mut self.message else { return Poll::Ready(Ok(())) };
-        match queued {
-            Ok(Some(queued)) => {
-                message.push(queued);
-                Poll::Ready(Ok(()))
-            }
+        ready!(self.poll_queued(cx))?;
+        match self.pop() {
+            Some(queued) => self.message.push(queued),
             // Not reached: a close in the middle of a message is an error.
-            Ok(None) => Poll::Ready(Err(ConnectionError::Lost.into())),
-            Err(error) => Poll::Ready(Err(error.into())),
+            None => return Poll::Ready(Err(ConnectionError::Lost.into())),
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Makes bytes available and shows them; empty at the end of the message.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], ReadError>> {
-        loop {
-            match &self.message {
-                Some(message) if message.parts.is_empty() && !message.complete => {}
-                _ => break,
-            }
+        self.shared.set_wants_whole(false);
+        while self.message.is_here && self.message.part.is_empty() && !self.message.complete {
             ready!(self.poll_part(cx))?;
         }
-        let part = self.message.as_ref().and_then(|message| message.parts.front());
-        Poll::Ready(Ok(part.map_or(&[], |part| part)))
+        Poll::Ready(Ok(&self.message.part))
     }
 
     /// Takes bytes that [`poll_fill`](Self::poll_fill) has shown.
     pub(super) fn consume(&mut self, len: usize) {
-        if let Some(message) = &mut self.message
-            && let Some(part) = message.parts.front_mut()
-        {
-            bytes::Buf::advance(part, len);
-            message.parts_len -= len;
-            if part.is_empty() {
-                message.pop();
-            }
+        self.message.part.advance(len);
+        if self.message.part.is_empty() {
+            self.message.part = BytesMut::new(); // or it would keep its buffer
         }
     }
 
     /// The whole message, which stays readable in chunks until then, and if it is over the limit.
     pub(super) fn poll_collect(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<Result<Message, CollectError>> {
+        self.shared.set_wants_whole(true);
         loop {
-            let Some(message) = &mut self.message else {
+            let message = &mut self.message;
+            if !message.is_here {
                 return Poll::Ready(Err(CollectError::Read(ConnectionError::Lost.into()))); // polled after its end
-            };
-            if message.parts_len > limit {
+            }
+            if message.part.len() > limit {
                 return Poll::Ready(Err(CollectError::TooLarge { limit }));
             }
             if message.complete {
-                let whole = Message::new(message.kind, message.join());
-                self.message = None;
+                let whole = Message::new(message.kind, message.take_part());
+                message.leave();
                 self.settle();
                 return Poll::Ready(Ok(whole));
             }
             if let Err(error) = ready!(self.poll_part(cx)) {
-                self.message = None; // there is nothing whole to come
+                self.message.leave(); // there is nothing whole to come
                 return Poll::Ready(Err(error.into()));
             }
         }
@@ -301,12 +255,11 @@ impl Readable {
 
     /// Leaves the message; what is missing of it is skipped.
     pub(super) fn leave_message(&mut self) {
-        let Some(mut message) = self.message.take() else { return };
-        let mut complete = message.complete;
-        message.parts.clear();
-        if message.parts.capacity() <= KEPT_PLACES {
-            self.spare = message.parts;
+        if !self.message.is_here {
+            return;
         }
+        let mut complete = self.message.complete;
+        self.message.leave();
         while !complete && let Some(queued) = self.local.pop_front() {
             self.consumed += queued.cost;
             complete = queued.chunk.last;
@@ -319,37 +272,51 @@ impl Readable {
         self.settle();
     }
 
-    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Queued>, ConnectionError>> {
-        if let Some(queued) = self.local.pop_front() {
-            self.consumed += queued.cost;
-            if self.consumed >= self.shared.config.read_high_water_mark / 2 {
-                let consumed = std::mem::take(&mut self.consumed);
-                let wake = self.shared.inbound().credit(consumed);
-                self.wake(wake);
-            }
-            return Poll::Ready(Ok(Some(queued)));
+    /// Waits until there is a chunk for [`pop`](Self::pop). `false`: there are no more.
+    #[inline]
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
+        if self.local.is_empty() { self.poll_more(cx) } else { Poll::Ready(Ok(true)) }
+    }
+
+    /// Takes a chunk, and gives back room for others by the half of the mark.
+    #[inline]
+    fn pop(&mut self) -> Option<Queued> {
+        let queued = self.local.pop_front()?;
+        self.consumed += queued.cost;
+        if self.consumed >= self.shared.config.read_high_water_mark / 2 {
+            self.give_credit();
         }
-        if let Poll::Ready(taken) = self.take(cx) {
+        Some(queued)
+    }
+
+    fn give_credit(&mut self) {
+        let consumed = std::mem::take(&mut self.consumed);
+        let wake = self.shared.inbound().credit(consumed);
+        self.wake(wake);
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
+        // Where halves read there is nothing in the queue, unless the writer was faster.
+        let is_taken = self.consumed > 0 || !self.shared.is_turn_of_half();
+        if is_taken && let Poll::Ready(taken) = self.take(cx) {
             return Poll::Ready(taken);
         }
-        ready!(self.engine.step(Half::Reader));
+        if self.engine.step(Half::Reader).is_pending() && is_taken {
+            return Poll::Pending;
+        }
         self.take(cx)
     }
 
     /// Takes what is in the queue.
-    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Queued>, ConnectionError>> {
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
         let mut inbound = self.shared.inbound();
         let credit = inbound.credit(std::mem::take(&mut self.consumed));
         let taken = inbound.take(&mut self.local, cx);
         drop(inbound);
         self.wake(credit);
         match taken {
-            Taken::Chunks => {
-                let first = self.local.pop_front();
-                self.consumed += first.as_ref().map_or(0, |queued| queued.cost);
-                Poll::Ready(Ok(first))
-            }
-            Taken::End(outcome) => Poll::Ready(outcome.map(|_| None)),
+            Taken::Chunks => Poll::Ready(Ok(true)),
+            Taken::End(outcome) => Poll::Ready(outcome.map(|_| false)),
             Taken::Nothing => Poll::Pending,
         }
     }
@@ -358,8 +325,7 @@ impl Readable {
     /// read, which may be long in coming.
     fn settle(&mut self) {
         if self.local.is_empty() && self.consumed > 0 {
-            let wake = self.shared.inbound().credit(std::mem::take(&mut self.consumed));
-            self.wake(wake);
+            self.give_credit();
         }
     }
 
@@ -373,14 +339,18 @@ impl Readable {
 
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, ReadError>>> {
         let limit = self.shared.config.max_whole_message_size;
-        if self.message.is_none() {
-            let Some(queued) = ready!(self.poll_queued(cx))? else { return Poll::Ready(None) };
-            // In one piece, as small messages come.
-            if queued.chunk.last && queued.chunk.data.len() <= limit {
-                self.settle();
-                return Poll::Ready(Some(Ok(Message::new(queued.chunk.kind, queued.chunk.data))));
+        if !self.message.is_here {
+            if self.local.is_empty() {
+                self.shared.set_wants_whole(true);
             }
-            self.message = Some(Incoming::begin(queued, VecDeque::new()));
+            ready!(self.poll_queued(cx))?;
+            let Some(Queued { chunk, cost }) = self.pop() else { return Poll::Ready(None) };
+            // In one piece, as small messages come.
+            if chunk.last && chunk.data.len() <= limit {
+                self.settle();
+                return Poll::Ready(Some(Ok(Message::new(chunk.kind, chunk.data.freeze()))));
+            }
+            self.message.begin(Queued { chunk, cost });
         }
         match ready!(self.poll_collect(limit, cx)) {
             Ok(message) => Poll::Ready(Some(Ok(message))),

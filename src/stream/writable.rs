@@ -232,6 +232,7 @@ impl Writable {
     /// Instead of waiting for somebody else to write.
     fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> MutexGuard<'a, Outbound> {
         drop(outbound);
+        self.shared.ask();
         // Whatever came of it, the state tells.
         let _ = self.engine.step(Half::Writer);
         self.shared.outbound()

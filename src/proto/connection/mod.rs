@@ -215,6 +215,11 @@ impl Connection {
         self.phase == Phase::Open
     }
 
+    /// A time is being taken that somebody will see: of a ping, or of a transport that takes no more.
+    pub(crate) fn is_measuring(&self) -> bool {
+        self.blocked.is_some() || self.pings.are_awaited()
+    }
+
     /// The transport may be dropped.
     pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done

@@ -31,15 +31,22 @@ impl Connection {
         self.keepalive.heard(now);
     }
 
-    /// The next event in `input`, `None` when more is needed. A fault fails the connection.
+    /// The next event in `input`, `None` when more is needed. A fault fails the connection. `copies` as in
+    /// [`Receiver::decode`](crate::proto::recv::Receiver::decode).
     #[inline]
-    pub(crate) fn receive(&mut self, input: &mut BytesMut, now: Instant, keys: MaskKeys<'_>) -> Option<Event> {
+    pub(crate) fn receive(
+        &mut self,
+        input: &mut BytesMut,
+        copies: bool,
+        now: Instant,
+        keys: MaskKeys<'_>,
+    ) -> Option<Event> {
         loop {
             if !self.is_delivering() {
                 input.clear();
                 return None;
             }
-            match self.receiver.decode(input) {
+            match self.receiver.decode(input, copies) {
                 Ok(Some(Received::Chunk(chunk))) => {
                     self.keepalive.used(now);
                     // Only what somebody takes: neither pings nor unwanted data may keep a closing connection alive.
@@ -84,6 +91,11 @@ impl Connection {
             }
             Received::Chunk(chunk) => Some(Event::Chunk(chunk)),
         }
+    }
+
+    /// Payload that the frame which is arriving still misses.
+    pub(crate) fn missing(&self) -> u64 {
+        self.receiver.missing()
     }
 
     fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {

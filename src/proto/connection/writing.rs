@@ -11,8 +11,18 @@ use crate::{
 impl Connection {
     /// Prepares what goes out next: when all that was accepted is out, the Close frame, if it is due.
     /// `all_fetched`: the outbox is empty, and stays so if the application may not write any more.
+    #[inline]
     pub(crate) fn fill(&mut self, all_fetched: bool, keys: MaskKeys<'_>) {
-        self.stage.fill(keys);
+        if self.stage.has_more() {
+            self.stage.fill(keys);
+        }
+        if self.phase != Phase::Open {
+            self.fill_close(all_fetched, keys);
+        }
+    }
+
+    #[cold]
+    fn fill_close(&mut self, all_fetched: bool, keys: MaskKeys<'_>) {
         let due = matches!(self.phase, Phase::Closing | Phase::Replying);
         if due && !self.close_staged && all_fetched && self.stage.is_idle() && !self.unflushed {
             self.stage_close(keys);
@@ -32,6 +42,11 @@ impl Connection {
 
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.stage.slices(slices)
+    }
+
+    /// All there is for the transport, if that is in one piece.
+    pub(crate) fn only_slice(&self) -> Option<&[u8]> {
+        self.stage.only_slice()
     }
 
     /// Bytes fetched and not yet written; control frames do not count.

@@ -316,7 +316,7 @@ impl Endpoint {
             }
             self.input.extend_from_slice(&bytes);
         }
-        while let Some(event) = self.connection.receive(&mut self.input, now, &mut *self.keys) {
+        while let Some(event) = self.connection.receive(&mut self.input, false, now, &mut *self.keys) {
             match event {
                 Event::Chunk(chunk) => {
                     if chunk.first {

@@ -60,7 +60,7 @@ pub(crate) fn receive<'a>(
     for piece in pieces {
         let mut input = BytesMut::from(piece);
         loop {
-            match receiver.decode(&mut input) {
+            match receiver.decode(&mut input, false) {
                 Ok(Some(received)) => {
                     let heard = Heard::from(received);
                     let over = matches!(heard, Heard::Close(..));
