@@ -1,6 +1,9 @@
 //! Inside a run: a fresh process, or two of them that talk to each other.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use tokio::{
@@ -12,6 +15,24 @@ use crate::{
     library::{Connection, Purpose, Role},
     measure::tune,
 };
+
+/// After this, a run has failed: one that hangs must not hang the others.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A process that was suspended has measured nothing: it ends, and is started again.
+pub(crate) fn watch() {
+    const LOOK: Duration = Duration::from_millis(250);
+    for _ in 0..LONGEST.as_millis() / LOOK.as_millis() {
+        let before = Instant::now();
+        std::thread::sleep(LOOK);
+        if before.elapsed() > 5 * LOOK {
+            eprintln!("suspended for {:?}", before.elapsed());
+            std::process::exit(3);
+        }
+    }
+    eprintln!("took more than {LONGEST:?}");
+    std::process::exit(2);
+}
 
 /// Which process of a run this is. The only one, if there is one, listens.
 #[derive(Clone, Copy, Debug)]

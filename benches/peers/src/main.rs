@@ -119,11 +119,7 @@ fn write(results: &Results, out: &std::path::Path) -> Result<()> {
 
 /// One run, or one end of it; its figures go to stdout.
 fn child(name: &str, args: &Args, scale: Scale) -> Result<ExitCode> {
-    // A run that hangs must not hang the others.
-    std::thread::spawn(|| {
-        std::thread::sleep(run::LONGEST);
-        std::process::exit(2);
-    });
+    std::thread::spawn(child::watch);
     let library = args.library.first().context("no library")?;
     let end = args.port.map_or(End::Listen, End::Dial);
     let figures = Scenario::find(name)?.run(library, end, scale)?;

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,26 +14,20 @@ use crate::{
     scenario::{Case, Figures, Scale, Scenario},
 };
 
-/// After this, a run has failed.
-pub(crate) const LONGEST: Duration = Duration::from_secs(120);
-
-/// A run takes a second or two. One that took so long was suspended, or the machine was: it is done again.
-const SUSPENDED: Duration = Duration::from_secs(15);
-
-/// How often a run is tried.
-const TRIES: usize = 3;
+/// How often a run is tried: it may have been suspended, which it notices.
+const TRIES: usize = 5;
 
 pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, scale: Scale) -> Result<Results> {
     let entrants = |scenario: &Scenario| -> Vec<String> {
         libraries.iter().filter(|library| scenario.takes(library)).map(|library| library.to_string()).collect()
     };
-    let runs = scenarios.iter().map(|scenario| entrants(scenario).len()).sum::<usize>() * rounds;
+    let runs: usize = scenarios.iter().map(|scenario| entrants(scenario).len() * scenario.rounds(rounds)).sum();
     let (start, mut done) = (Instant::now(), 0);
     let mut results = Results::new(About::now(rounds, scale.quick)?);
     for scenario in scenarios {
         let libraries = entrants(scenario);
         let mut measured = ScenarioResults::new(scenario, libraries.clone());
-        for round in 0..rounds {
+        for round in 0..scenario.rounds(rounds) {
             // Another one begins each time, so that none always follows the same.
             for turn in 0..libraries.len() {
                 let library = &libraries[(turn + round) % libraries.len()];
@@ -58,19 +52,15 @@ pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, sca
     Ok(results)
 }
 
-/// Again, if it failed or was suspended.
+/// Again, if it failed.
 fn patiently(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
-    let mut last = None;
-    for _ in 0..TRIES {
-        let start = Instant::now();
-        let figures = once(scenario, library, scale);
-        let suspended = start.elapsed() > SUSPENDED;
-        if figures.is_ok() && !suspended {
-            return figures;
+    for _ in 1..TRIES {
+        match once(scenario, library, scale) {
+            Ok(figures) => return Ok(figures),
+            Err(error) => eprintln!("\n{} {library}: {error:#}; again", scenario.name),
         }
-        last = Some(figures);
     }
-    last.context("no try")?
+    once(scenario, library, scale)
 }
 
 fn once(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {

@@ -9,6 +9,9 @@ use tokio::{io::BufWriter, net::TcpStream};
 use super::{Connection, Floor, Kind, Purpose, Role};
 use crate::tally::Tally;
 
+/// A batch of small messages with its heads; less than one large message, which so is never copied.
+const GATHERED: usize = 48 * 1024;
+
 pub(crate) struct Fastwebsockets {
     ws: WebSocket<BufWriter<TcpStream>>,
     role: Role,
@@ -21,7 +24,7 @@ impl Connection for Fastwebsockets {
     type Far = Floor;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
-        let gathers = if purpose.batch() == 0 { 0 } else { 32 * 1024 };
+        let gathers = if purpose.batch() == 0 { 0 } else { GATHERED };
         let side = match role {
             Role::Client => fastwebsockets::Role::Client,
             Role::Server => fastwebsockets::Role::Server,

@@ -19,6 +19,9 @@ use crate::tally::Tally;
 /// What one call reads, and what is gathered before it is written.
 const BUFFER: usize = 256 * 1024;
 
+/// Room for the heads of a batch: it should leave in one piece.
+const HEADS: usize = 1024;
+
 /// Payloads from this size on are not copied to where their heads are.
 const BY_REFERENCE: usize = 4096;
 
@@ -45,7 +48,7 @@ impl Connection for Floor {
     type Far = Self;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
-        let capacity = if purpose == Purpose::Idle { BY_REFERENCE + 14 } else { BUFFER };
+        let capacity = if purpose == Purpose::Idle { BY_REFERENCE } else { BUFFER };
         Ok(Self {
             tcp,
             role,
@@ -116,7 +119,7 @@ impl Floor {
     async fn gather(&mut self, kind: Kind, payload: &[u8]) -> Result<()> {
         let mut mask = (self.role == Role::Client).then(|| Mask(rand::random()));
         let head = Head::new(Some(kind), true, payload.len() as u64, mask.map(|Mask(key)| key));
-        self.output.resize(self.capacity, 0);
+        self.output.resize(self.capacity + HEADS, 0);
         if self.output.len() - self.gathered < head.bytes().len() {
             self.flush().await?;
         }
@@ -141,7 +144,7 @@ impl Floor {
 
     /// Reads behind what has not been decoded, which moves to the front.
     async fn read(&mut self) -> Result<()> {
-        self.input.resize(self.capacity, 0);
+        self.input.resize(self.capacity + HEADS, 0);
         self.input.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         match self.tcp.read(&mut self.input[self.unread.end..]).await? {

@@ -1,4 +1,5 @@
-//! tokio-websockets. The flush threshold is raised to the batch, so that `feed` gathers all of it.
+//! tokio-websockets. The flush threshold is raised to the batch, so that `feed` gathers all of it; one message larger than
+//! its frames of 4 MiB is sent as one, which it can mask in place.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -16,7 +17,10 @@ impl Connection for TokioWebsockets {
     type Far = Floor;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
-        let config = Config::default().flush_threshold(purpose.batch().max(8 * 1024));
+        let mut config = Config::default().flush_threshold(purpose.batch().max(8 * 1024));
+        if purpose == Purpose::OneMessage {
+            config = config.frame_size(usize::MAX);
+        }
         Ok(Self(match role {
             Role::Client => ClientBuilder::new().config(config).limits(Limits::unlimited()).take_over(tcp),
             Role::Server => ServerBuilder::new().config(config).limits(Limits::unlimited()).serve(tcp),

@@ -170,6 +170,15 @@ impl Scenario {
         }
     }
 
+    /// How often it runs. The memory that sending takes does not depend on luck, and one of the libraries takes half a
+    /// minute for it.
+    pub(crate) fn rounds(&self, rounds: usize) -> usize {
+        match self.case {
+            Case::SendOne => 1,
+            _ => rounds,
+        }
+    }
+
     /// Whether a run takes two processes.
     pub(crate) fn is_pair(&self) -> bool {
         match &self.case {
