@@ -2,6 +2,8 @@
 
 use std::{
     io::Write,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -13,25 +15,42 @@ use tokio::{
 
 use crate::{
     library::{Connection, Purpose, Role},
-    measure::tune,
+    measure::socket,
 };
 
 /// After this, a run has failed: one that hangs must not hang the others.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A process that was suspended has measured nothing: it ends, and is started again.
-pub(crate) fn watch() {
-    const LOOK: Duration = Duration::from_millis(250);
-    for _ in 0..LONGEST.as_millis() / LOOK.as_millis() {
-        let before = Instant::now();
-        std::thread::sleep(LOOK);
-        if before.elapsed() > 5 * LOOK {
-            eprintln!("suspended for {:?}", before.elapsed());
+/// How often the watch looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A process that was suspended has measured nothing: it ends without figures, and the run is tried again.
+pub(crate) struct Watch(Mutex<Instant>);
+
+impl Watch {
+    pub(crate) fn start() -> Arc<Self> {
+        let watch = Arc::new(Self(Mutex::new(Instant::now())));
+        let looks = watch.clone();
+        std::thread::spawn(move || {
+            for _ in 0..LONGEST.as_millis() / LOOK.as_millis() {
+                std::thread::sleep(LOOK);
+                looks.look();
+            }
+            eprintln!("took more than {LONGEST:?}");
+            std::process::exit(2);
+        });
+        watch
+    }
+
+    /// Ends the process if nobody could look for a while; at the end of a run too, which may come first.
+    pub(crate) fn look(&self) {
+        let mut looked = self.0.lock().expect("nobody panics here");
+        if looked.elapsed() > 5 * LOOK {
+            eprintln!("suspended for {:?}", looked.elapsed());
             std::process::exit(3);
         }
+        *looked = Instant::now();
     }
-    eprintln!("took more than {LONGEST:?}");
-    std::process::exit(2);
 }
 
 /// Which process of a run this is. The only one, if there is one, listens.
@@ -42,13 +61,20 @@ pub(crate) enum End {
     Dial(u16),
 }
 
+/// What is accepted has the settings of the listening socket.
+fn listen() -> Result<TcpListener> {
+    let socket = socket()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket.listen(1024)?)
+}
+
 /// Both ends of a connection, in this process: server and client.
 pub(crate) async fn connect<L: Connection>(purpose: Purpose, message_len: usize) -> Result<(L, L)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr()?), listener.accept());
-    let (client, (server, _)) = (client?, server?);
-    tune(&server)?;
-    tune(&client)?;
+    let listener = listen()?;
+    let port = listener.local_addr()?.port();
+    let (client, accepted) = tokio::join!(dial(port), listener.accept());
+    let (client, (server, _)) = (client?, accepted?);
+    server.set_nodelay(true)?;
     let server = L::open(server, Role::Server, purpose, message_len).await?;
     let client = L::open(client, Role::Client, purpose, message_len).await?;
     Ok((server, client))
@@ -60,7 +86,7 @@ pub(crate) struct Listener(TcpListener);
 impl Listener {
     /// Says on stdout which port it is.
     pub(crate) async fn bind() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = listen()?;
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{}", listener.local_addr()?.port())?;
         stdout.flush()?;
@@ -73,16 +99,14 @@ impl Listener {
 
     pub(crate) async fn accept(&mut self) -> Result<TcpStream> {
         let (tcp, _) = self.0.accept().await?;
-        tune(&tcp)?;
+        tcp.set_nodelay(true)?;
         Ok(tcp)
     }
 }
 
 /// Connects to the other process.
 pub(crate) async fn dial(port: u16) -> Result<TcpStream> {
-    let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
-    tune(&tcp)?;
-    Ok(tcp)
+    Ok(socket()?.connect((Ipv4Addr::LOCALHOST, port).into()).await?)
 }
 
 /// A connection of its own by which two processes tell each other how far they are.

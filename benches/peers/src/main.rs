@@ -119,10 +119,11 @@ fn write(results: &Results, out: &std::path::Path) -> Result<()> {
 
 /// One run, or one end of it; its figures go to stdout.
 fn child(name: &str, args: &Args, scale: Scale) -> Result<ExitCode> {
-    std::thread::spawn(child::watch);
+    let watch = child::Watch::start();
     let library = args.library.first().context("no library")?;
     let end = args.port.map_or(End::Listen, End::Dial);
     let figures = Scenario::find(name)?.run(library, end, scale)?;
+    watch.look();
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", serde_json::to_string(&figures)?)?;
     stdout.flush()?;

@@ -27,7 +27,7 @@ fn about(text: &mut String, about: &About) -> std::fmt::Result {
     writeln!(
         text,
         "{}; {} x {}, Linux {}, {}; fat LTO, default target-cpu, the system's malloc.\n{}; commit {}.\n\
-         TCP over loopback, congestion control {}.\n{} round(s) in {} s: `{}`.\n",
+         TCP over loopback, {}.\n{} round(s) in {} s: `{}`.\n",
         about.date,
         about.cores,
         about.cpu,
@@ -35,7 +35,7 @@ fn about(text: &mut String, about: &About) -> std::fmt::Result {
         about.rustc,
         versions.join(", "),
         about.commit,
-        about.congestion,
+        about.sockets,
         about.rounds,
         about.seconds,
         about.command

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    measure::{CONGESTION, has_congestion},
+    measure::socket_settings,
     scenario::{Column, Figures, Scenario},
     targets::Target,
 };
@@ -42,7 +42,7 @@ pub(crate) struct About {
     pub(crate) rustc: String,
     pub(crate) commit: String,
     pub(crate) command: String,
-    pub(crate) congestion: String,
+    pub(crate) sockets: String,
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
@@ -54,10 +54,6 @@ impl About {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
         let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
-        let congestion = match has_congestion()? {
-            true => CONGESTION.to_owned(),
-            false => format!("the system's default, for there is no {CONGESTION} here: beware of BBR on loopback"),
-        };
         Ok(Self {
             date: said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             cpu: model.trim_start_matches(['\t', ' ', ':']).to_owned(),
@@ -70,7 +66,7 @@ impl About {
                 .chain(args)
                 .collect::<Vec<_>>()
                 .join(" "),
-            congestion,
+            sockets: socket_settings()?,
             versions: versions(),
             rounds,
             quick,

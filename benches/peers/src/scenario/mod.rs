@@ -35,12 +35,12 @@ pub(crate) struct Scale {
 impl Scale {
     /// Before anything counts: buffers are touched and the windows of TCP have grown.
     pub(crate) fn warm_up(self) -> Duration {
-        Duration::from_millis(if self.quick { 1 } else { 40 })
+        Duration::from_millis(if self.quick { 1 } else { 30 })
     }
 
     /// How long is measured, where time decides.
     pub(crate) fn measured(self) -> Duration {
-        Duration::from_millis(if self.quick { 3 } else { 250 })
+        Duration::from_millis(if self.quick { 3 } else { 200 })
     }
 
     /// Bytes of the one large message.
