@@ -1,4 +1,5 @@
-//! The chart: ratios to raw TCP, one panel for each kind of scenario.
+//! The chart: ratios to raw TCP, one panel for each kind of scenario. For small messages to `floor`: without frames, many of
+//! them are one stretch of memory.
 
 use std::{ops::Range, path::Path};
 
@@ -17,6 +18,8 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 struct Panel {
     title: &'static str,
     key: &'static str,
+    /// What the figures are compared with.
+    base: &'static str,
     /// What stands below the bars, and the scenario.
     groups: &'static [(&'static str, &'static str)],
 }
@@ -25,6 +28,7 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "Bulk and text, speed: more is better (one thread)",
         key: "speed",
+        base: "raw",
         groups: &[
             ("64 KiB down", "bulk/download/64KiB/one-thread"),
             ("1 MiB down", "bulk/download/1MiB/one-thread"),
@@ -36,6 +40,7 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "Bulk and text, speed: more is better (two workers)",
         key: "speed",
+        base: "raw",
         groups: &[
             ("64 KiB down", "bulk/download/64KiB/two-workers"),
             ("1 MiB down", "bulk/download/1MiB/two-workers"),
@@ -45,8 +50,9 @@ const PANELS: [Panel; 6] = [
         ],
     },
     Panel {
-        title: "Small messages, messages/s: more is better (one thread)",
+        title: "Small messages/s, beside floor: more is better (one thread)",
         key: "rate",
+        base: "floor",
         groups: &[
             ("16 B down", "small/download/16B/one-thread"),
             ("125 B down", "small/download/125B/one-thread"),
@@ -59,6 +65,7 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "One message of 1 GiB, receiver's CPU: less is better",
         key: "cpu",
+        base: "raw",
         groups: &[
             ("one frame", "one-message/frame"),
             ("one masked frame", "one-message/masked-frame"),
@@ -68,6 +75,7 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "Echo, median round trip: less is better (1t, 2w: one process; 2p: two)",
         key: "p50",
+        base: "raw",
         groups: &[
             ("32 B, 1t", "echo/32B/one-thread"),
             ("32 B, 2w", "echo/32B/two-workers"),
@@ -80,6 +88,7 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "1000 idle connections after an echo each, memory: less is better",
         key: "after",
+        base: "raw",
         groups: &[("RSS/connection", "idle/1000")],
     },
 ];
@@ -137,7 +146,8 @@ fn draw_panel(panel: &Panel, area: &Area, results: &Results) -> Result<()> {
         let Some(scenario) = results.scenario(name) else { continue };
         let bars: Vec<_> = COLORS
             .iter()
-            .filter_map(|(library, color)| Some((scenario.ratio(library, "raw", panel.key)?, *color)))
+            .filter(|(library, _)| *library != panel.base)
+            .filter_map(|(library, color)| Some((scenario.ratio(library, panel.base, panel.key)?, *color)))
             .collect();
         groups.push((*label, bars));
     }
@@ -158,7 +168,7 @@ fn draw_panel(panel: &Panel, area: &Area, results: &Results) -> Result<()> {
         .light_line_style(WHITE)
         .axis_style(FAINT)
         .y_label_style((FONT, 14).into_font().color(&INK))
-        .y_label_formatter(&|ratio| format!("{ratio}"))
+        .y_label_formatter(&|ratio| format!("{}", (ratio * 100.0).round() / 100.0))
         .draw()?;
     for (at, (label, bars)) in groups.iter().enumerate() {
         for (bar, (ratio, color)) in bars.iter().enumerate() {

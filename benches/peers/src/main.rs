@@ -112,7 +112,9 @@ fn write(results: &Results, out: &std::path::Path) -> Result<()> {
     fs::write(out.join("report.md"), &report)?;
     fs::write(out.join("report.json"), serde_json::to_string_pretty(results)?)?;
     chart::draw(results, &out.join("chart.svg"))?;
-    println!("{report}");
+    if !results.about.quick {
+        println!("{report}");
+    }
     eprintln!("report.md, report.json and chart.svg are in {}", out.display());
     Ok(())
 }

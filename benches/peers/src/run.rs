@@ -1,7 +1,7 @@
 //! Runs: fresh processes, the libraries in turn, round after round.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, IsTerminal, Read},
     process::{Child, Command, Stdio},
     time::Instant,
 };
@@ -42,14 +42,25 @@ pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, sca
                 measured.other_cores.push(others.cores()?);
                 done += 1;
                 let left = start.elapsed() / done as u32 * (runs - done) as u32;
-                eprint!("\r\x1b[K{done}/{runs}, {} s left: {} {library}", left.as_secs(), scenario.name);
+                progress(&format!("{done}/{runs}, {} s left: {}", left.as_secs(), scenario.name));
             }
+        }
+        if !std::io::stderr().is_terminal() {
+            eprintln!("{} after {} s", scenario.name, start.elapsed().as_secs());
         }
         results.scenarios.push(measured);
     }
-    eprintln!("\r\x1b[K{runs} runs in {} s", start.elapsed().as_secs());
+    progress("");
+    eprintln!("{runs} runs in {} s", start.elapsed().as_secs());
     results.about.seconds = start.elapsed().as_secs();
     Ok(results)
+}
+
+/// One line that changes, where somebody may be watching.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
 }
 
 /// Again, if it failed.

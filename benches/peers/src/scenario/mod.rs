@@ -170,8 +170,7 @@ impl Scenario {
         }
     }
 
-    /// How often it runs. The memory that sending takes does not depend on luck, and one of the libraries takes half a
-    /// minute for it.
+    /// How often it runs. The memory that sending takes does not depend on luck, and twice 1 GiB takes seconds.
     pub(crate) fn rounds(&self, rounds: usize) -> usize {
         match self.case {
             Case::SendOne => 1,
