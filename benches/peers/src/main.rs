@@ -110,7 +110,7 @@ fn default_out() -> Result<PathBuf> {
 fn write(results: &Results, out: &std::path::Path) -> Result<()> {
     let report = report::markdown(results);
     fs::write(out.join("report.md"), &report)?;
-    fs::write(out.join("report.json"), serde_json::to_string_pretty(results)?)?;
+    fs::write(out.join("report.json"), results.json()?)?;
     chart::draw(results, &out.join("chart.svg"))?;
     if !results.about.quick {
         println!("{report}");

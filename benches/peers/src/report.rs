@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::{
     results::{About, Results, ScenarioResults, median},
     scenario::Column,
+    targets,
 };
 
 pub(crate) fn markdown(results: &Results) -> String {
@@ -14,7 +15,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     for scenario in &results.scenarios {
         let _ = table(&mut text, scenario);
     }
-    let _ = targets(&mut text, results);
+    let _ = targets_table(&mut text, results);
     text
 }
 
@@ -118,8 +119,8 @@ fn number(value: f64, digits: usize) -> String {
     grouped + fraction
 }
 
-fn targets(text: &mut String, results: &Results) -> std::fmt::Result {
-    let targets = results.targets();
+fn targets_table(text: &mut String, results: &Results) -> std::fmt::Result {
+    let targets = targets::all(results);
     let met = targets.iter().filter(|target| target.met).count();
     writeln!(text, "## Targets\n\n{met} of {} met.\n", targets.len())?;
     writeln!(text, "| scenario | library | figure | ours | target | met |\n|---|---|---|---:|---:|---|")?;

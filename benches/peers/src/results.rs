@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     measure::socket_settings,
     scenario::{Column, Figures, Scenario},
-    targets::Target,
+    targets::{self, Target},
 };
 
 /// All of it, as it stands in the JSON report.
@@ -27,8 +27,15 @@ impl Results {
         self.scenarios.iter().find(|scenario| scenario.name == name)
     }
 
-    pub(crate) fn targets(&self) -> Vec<Target> {
-        crate::targets::all(self)
+    /// With what follows from it.
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            results: &'a Results,
+            targets: Vec<Target>,
+        }
+        serde_json::to_string_pretty(&Whole { results: self, targets: targets::all(self) })
     }
 }
 
@@ -53,7 +60,8 @@ impl About {
     pub(crate) fn now(rounds: usize, quick: bool) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-        let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+        let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+        let separator = if args.is_empty() { "" } else { " -- " };
         Ok(Self {
             date: said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             cpu: model.trim_start_matches(['\t', ' ', ':']).to_owned(),
@@ -61,11 +69,7 @@ impl About {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             rustc: said_by("rustc", &["--version"]),
             commit: said_by("git", &["describe", "--always", "--dirty"]),
-            command: ["cargo bench -p wsstream-peers --".to_owned()]
-                .into_iter()
-                .chain(args)
-                .collect::<Vec<_>>()
-                .join(" "),
+            command: format!("cargo bench -p wsstream-peers{separator}{}", args.join(" ")),
             sockets: socket_settings()?,
             versions: versions(),
             rounds,
@@ -97,7 +101,6 @@ pub(crate) struct ScenarioResults {
     pub(crate) name: String,
     pub(crate) title: String,
     pub(crate) libraries: Vec<String>,
-    #[serde(skip)]
     pub(crate) columns: &'static [Column],
     pub(crate) runs: Vec<Run>,
     /// How many cores processes that are none of ours kept busy, for each run.

@@ -11,6 +11,7 @@ mod transfer;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -102,14 +103,14 @@ pub(crate) enum Case {
 }
 
 /// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Better {
     More,
     Less,
 }
 
 /// One figure of a scenario.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Column {
     pub(crate) key: &'static str,
     pub(crate) title: &'static str,
@@ -170,7 +171,8 @@ impl Scenario {
         }
     }
 
-    /// How often it runs. The memory that sending takes does not depend on luck, and twice 1 GiB takes seconds.
+    /// How often it runs. The memory that sending takes does not depend on luck, and one of the libraries may take half a
+    /// minute for each 1 GiB.
     pub(crate) fn rounds(&self, rounds: usize) -> usize {
         match self.case {
             Case::SendOne => 1,
