@@ -1,0 +1,139 @@
+//! Runs: fresh processes, the libraries in turn, round after round.
+
+use std::{
+    io::{BufRead, BufReader, IsTerminal, Read},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    measure::OtherProcesses,
+    results::{About, Results, Run, ScenarioResults},
+    scenario::{Case, Figures, Scale, Scenario},
+};
+
+/// How often a run is tried: it may have been suspended, which it notices.
+const TRIES: usize = 5;
+
+pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, scale: Scale) -> Result<Results> {
+    let entrants = |scenario: &Scenario| -> Vec<String> {
+        libraries.iter().filter(|library| scenario.takes(library)).map(|library| library.to_string()).collect()
+    };
+    let runs: usize = scenarios.iter().map(|scenario| entrants(scenario).len() * scenario.rounds(rounds)).sum();
+    let (start, mut done) = (Instant::now(), 0);
+    let mut results = Results::new(About::now(rounds, scale.quick)?);
+    for scenario in scenarios {
+        let libraries = entrants(scenario);
+        let mut measured = ScenarioResults::new(scenario, libraries.clone());
+        for round in 0..scenario.rounds(rounds) {
+            // Another one begins each time, so that none always follows the same.
+            for turn in 0..libraries.len() {
+                let library = &libraries[(turn + round) % libraries.len()];
+                let others = OtherProcesses::start()?;
+                match patiently(scenario, library, scale) {
+                    Ok(figures) => measured.runs.push(Run { round, library: library.clone(), figures }),
+                    Err(error) => {
+                        eprintln!("\n{} {library}: {error:#}", scenario.name);
+                        measured.failures.push(format!("{library}, round {}: {error:#}", round + 1));
+                    }
+                }
+                measured.other_cores.push(others.cores()?);
+                done += 1;
+                let left = start.elapsed() / done as u32 * (runs - done) as u32;
+                progress(&format!("{done}/{runs}, {} s left: {}", left.as_secs(), scenario.name));
+            }
+        }
+        if !std::io::stderr().is_terminal() {
+            eprintln!("{} after {} s", scenario.name, start.elapsed().as_secs());
+        }
+        results.scenarios.push(measured);
+    }
+    progress("");
+    eprintln!("{runs} runs in {} s", start.elapsed().as_secs());
+    results.about.seconds = start.elapsed().as_secs();
+    Ok(results)
+}
+
+/// One line that changes, where somebody may be watching.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
+}
+
+/// Again, if it failed.
+fn patiently(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
+    for _ in 1..TRIES {
+        match once(scenario, library, scale) {
+            Ok(figures) => return Ok(figures),
+            Err(error) => eprintln!("\n{} {library}: {error:#}; again", scenario.name),
+        }
+    }
+    once(scenario, library, scale)
+}
+
+fn once(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
+    let mut listens = Process::start(scenario, library, scale, None)?;
+    if !scenario.is_pair() {
+        return listens.figures();
+    }
+    let port = listens.line()?.trim().parse().context("the listening end did not say where")?;
+    let mut dials = Process::start(scenario, library, scale, Some(port))?;
+    let dialled = dials.figures()?;
+    let mut figures = listens.figures()?;
+    for (key, value) in dialled {
+        *figures.entry(key).or_default() += value; // both ends have used CPU
+    }
+    if matches!(scenario.case, Case::FanOut) {
+        // One end knows what it used, the other one for how much.
+        let cpu = figures.remove("relay_cpu").unwrap_or_default() / figures.remove("delivered").unwrap_or_default();
+        figures.insert("cpu".into(), cpu);
+    }
+    Ok(figures)
+}
+
+/// A process of a run; it ends with this.
+struct Process {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Process {
+    fn start(scenario: &Scenario, library: &str, scale: Scale, port: Option<u16>) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--child", &scenario.name, "--library", library]);
+        if scale.quick {
+            command.arg("--quick");
+        }
+        if let Some(port) = port {
+            command.args(["--port", &port.to_string()]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+        Ok(Self { child, stdout })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    /// Waits for the end.
+    fn figures(&mut self) -> Result<Figures> {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it waits for another one that has failed, or has ended already
+        let _ = self.child.wait();
+    }
+}
