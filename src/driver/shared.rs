@@ -89,6 +89,25 @@ impl Shared {
         self.wants_whole.load(SeqCst)
     }
 
+    /// The reader does not wait any more. What it has been woken for is the driver's.
+    pub(crate) fn reader_gives_up(&self) {
+        let waiting = self.inbound().stop_waiting();
+        self.gives_up(waiting);
+    }
+
+    /// As [`reader_gives_up`](Self::reader_gives_up).
+    pub(crate) fn writer_gives_up(&self) {
+        let waiting = self.outbound().stop_waiting();
+        self.gives_up(waiting);
+    }
+
+    fn gives_up(&self, waiting: Option<Waker>) {
+        // One that has not been woken has seen the transport empty, which will call the driver.
+        if waiting.is_none() {
+            self.call_driver();
+        }
+    }
+
     /// Has the engine look at what the handles want, whoever runs it next.
     pub(crate) fn ask(&self) {
         self.asked.store(true, SeqCst);

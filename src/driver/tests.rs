@@ -112,3 +112,67 @@ async fn a_fault_behind_good_text_needs_no_more_bytes_to_be_told() {
     assert!(engine.read(&mut transport, cx).is_ready());
     assert!(matches!(engine.connection.ending(), Some(Err(ConnectionError::Protocol(_)))));
 }
+
+/// A client that has waited for a message once, and a server; then the time that a ping takes.
+async fn ping_after(wait: impl FnOnce(&mut WebSocketStream)) -> Duration {
+    let (mut client, server) = pair(&config());
+    // Both drivers have had their first turn: from here on the half that waits is the one that is woken.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    wait(&mut client);
+    soon(server.control().ping()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_that_is_dropped_leaves_reading_to_the_driver_at_once() {
+    let trip = ping_after(|client| {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut next = Box::pin(client.next_message());
+        assert!(next.as_mut().poll(cx).is_pending());
+    });
+    assert_eq!(trip.await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_polled_any_more_is_taken_over_by_the_driver() {
+    let trip = ping_after(|client| {
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(futures::Stream::poll_next(Pin::new(client), cx).is_pending());
+    })
+    .await;
+    assert!(trip > Duration::ZERO, "the waker that was woken is nobody's");
+    assert!(trip <= 2 * PATIENCE, "{trip:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_panics_in_a_halfs_turn_ends_the_connection() {
+    /// Panics when it is read for the second time: first by the driver, then by the reader.
+    struct Panics(u32);
+    impl AsyncRead for Panics {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            self.0 += 1;
+            assert!(self.0 < 2, "as asked for");
+            Poll::Pending
+        }
+    }
+    impl AsyncWrite for Panics {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let mut ws = WebSocketStream::start(Panics(0), BytesMut::new(), Role::Client, Negotiated::default(), config());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let closed = ws.closed();
+    let reading = tokio::spawn(async move { ws.next_message().await.map(|_| ()) });
+    assert!(soon(reading).await.unwrap_err().is_panic());
+    assert!(matches!(soon(closed).await, Err(ConnectionError::RuntimeShutDown)));
+}

@@ -6,16 +6,18 @@
 //!
 //! * A half that has got something may turn to other things. Unless the transport is empty and will tell, the driver is
 //!   woken, and takes over if it finds the half not waiting again by then.
-//! * A half that is woken may not come, as its future was dropped or is not polled. While halves are woken the driver
-//!   looks every [`PATIENCE`], and takes over when two looks have seen nothing happen.
+//! * A half whose future is dropped says so. One that is woken may not come all the same: it is read as a `Stream`, which
+//!   drops nothing, or its future is kept and not polled. While halves are woken the driver looks every [`PATIENCE`], and
+//!   takes over when nothing has been woken between two looks.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
     time::Duration,
 };
 
-/// How often the driver looks whether halves still come.
-pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+/// How often the driver looks whether halves still come. A timer that is about to go off makes every sleep of the
+/// thread dearer, by 20 us at times, so that this should be seldom.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 const DRIVER: u8 = 0;
 /// A half has found nothing more, and waits; or it has been woken and is about to come.

@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use super::writable::Writable;
+use super::{
+    waiting::{Wait, Waiting},
+    writable::Writable,
+};
 use crate::{
     driver::shared::mask_key,
     error::{InvalidUtf8, WriteError},
@@ -123,15 +126,15 @@ impl MessageWriter<'_> {
     /// Cancel safe for the connection: when the future is dropped, the chunk was accepted whole or not at all.
     pub async fn write(&mut self, chunk: impl Into<Bytes>) -> Result<(), WriteError> {
         let mut chunk = Some(chunk.into());
-        std::future::poll_fn(|cx| {
+        Waiting::new(self, |writer, cx| {
             let Some(data) = &chunk else { return Poll::Ready(Ok(())) };
-            let (text, len) = (self.checked(data)?, data.len() as u64);
-            ready_or_pending!(self.writable.poll_room(cx, |outbound| {
+            let (text, len) = (writer.checked(data)?, data.len() as u64);
+            ready_or_pending!(writer.writable.poll_room(cx, |outbound| {
                 if let Some(chunk) = chunk.take().filter(|chunk| !chunk.is_empty()) {
                     outbound.outbox.chunk(chunk, &mut mask_key);
                 }
             }))?;
-            self.accepted(text, len);
+            writer.accepted(text, len);
             Poll::Ready(Ok(()))
         })
         .await
@@ -188,6 +191,12 @@ impl MessageWriter<'_> {
     fn accepted(&mut self, text: Utf8Validator, len: u64) {
         self.text = text;
         self.written += len;
+    }
+}
+
+impl Wait for MessageWriter<'_> {
+    fn stop_waiting(&self) {
+        self.writable.stop_waiting();
     }
 }
 

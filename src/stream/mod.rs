@@ -5,6 +5,7 @@ mod control;
 mod message_reader;
 mod message_writer;
 mod readable;
+mod waiting;
 mod writable;
 
 use std::{

@@ -10,7 +10,12 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 
-use super::{Control, closed::Closed, message_reader::MessageReader};
+use super::{
+    Control,
+    closed::Closed,
+    message_reader::MessageReader,
+    waiting::{Wait, Waiting},
+};
 use crate::{
     close::{CloseCode, CloseFrame},
     driver::{
@@ -145,7 +150,7 @@ impl Readable {
     /// # Cancel safety
     /// Cancel safe: nothing is lost when the future is dropped.
     pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_>>, ReadError> {
-        let begun = std::future::poll_fn(|cx| self.poll_message(cx)).await?;
+        let begun = Waiting::new(self, Self::poll_message).await?;
         Ok(if begun { Some(MessageReader::new(self)) } else { None })
     }
 
@@ -361,6 +366,12 @@ impl Readable {
                 Poll::Ready(Some(Err(error.into())))
             }
         }
+    }
+}
+
+impl Wait for Readable {
+    fn stop_waiting(&self) {
+        self.shared.reader_gives_up();
     }
 }
 

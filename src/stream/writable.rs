@@ -8,7 +8,12 @@ use std::{
 
 use futures::Sink;
 
-use super::{Control, closed::Closed, message_writer::StartMessage};
+use super::{
+    Control,
+    closed::Closed,
+    message_writer::StartMessage,
+    waiting::{Wait, Waiting},
+};
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::{
@@ -77,8 +82,8 @@ impl Writable {
     /// Cancel safe for the connection: when the future is dropped, the message was accepted whole or not at all.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), WriteError> {
         let mut message = Some(message.into());
-        std::future::poll_fn(|cx| {
-            ready!(self.poll_between(cx, |outbound| {
+        Waiting::new(self, |writable, cx| {
+            ready!(writable.poll_between(cx, |outbound| {
                 if let Some(message) = message.take() {
                     accept(outbound, message);
                 }
@@ -109,7 +114,7 @@ impl Writable {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&mut self) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| self.poll_room(cx, |_| ())).await
+        Waiting::new(self, |writable, cx| writable.poll_room(cx, |_| ())).await
     }
 
     /// How many bytes may still be sent without waiting: the high-water mark less what is buffered. Negative when one
@@ -133,7 +138,7 @@ impl Writable {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| self.poll_flushed(cx)).await
+        Waiting::new(self, Self::poll_flushed).await
     }
 
     /// Closes: everything accepted is sent, then a Close frame; then the peer's is awaited, while messages are still
@@ -283,6 +288,12 @@ fn refusal(state: &WriteState) -> WriteError {
 
 fn accept(outbound: &mut Outbound, message: Message) {
     outbound.outbox.message(message.kind(), message.into_bytes(), &mut mask_key);
+}
+
+impl Wait for Writable {
+    fn stop_waiting(&self) {
+        self.shared.writer_gives_up();
+    }
 }
 
 impl Sink<Message> for Writable {
