@@ -142,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
                 return Poll::Pending;
             }
         }
-        cx.waker().wake_by_ref();
+        this.shared.wake_driver();
         Poll::Pending
     }
 }

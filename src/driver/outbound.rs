@@ -50,6 +50,8 @@ pub(crate) struct Outbound {
     /// Bytes the driver has fetched and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
+    /// The writer has been woken to write, and nobody has written since.
+    is_called: bool,
     /// The mark has been reached, and not half of it is free again.
     is_full: bool,
     /// The driver is gone, and the transport with it.
@@ -72,6 +74,7 @@ impl Outbound {
             high_water_mark: config.write_high_water_mark,
             in_flight: 0,
             writer: None,
+            is_called: false,
             is_full: false,
             closed: false,
             driver_idle: true,
@@ -155,15 +158,18 @@ impl Outbound {
         Poll::Pending
     }
 
-    /// The writer, if it waits; it is to be woken.
+    /// The writer, if it waits; it is to be woken, so that it writes.
     pub(super) fn stop_waiting(&mut self) -> Option<Waker> {
+        self.is_called |= self.writer.is_some();
         self.writer.take()
     }
 
     /// After something was put into the outbox: whether the driver must be woken for it.
     pub(crate) fn must_wake_driver(&mut self) -> bool {
         self.buffered_max = self.buffered_max.max(self.buffered());
-        self.outbox.len() > 0 && std::mem::take(&mut self.driver_idle)
+        // A writer that was to write and did something else leaves it to the driver.
+        let is_left = std::mem::take(&mut self.is_called);
+        is_left || (self.outbox.len() > 0 && std::mem::take(&mut self.driver_idle))
     }
 
     // ---- the driver's side ----
@@ -175,6 +181,7 @@ impl Outbound {
         self.stats = connection.sent();
         self.blocked = connection.blocked_since();
         self.driver_idle = self.buffered() == 0;
+        self.is_called = false;
         let is_over = !matches!(self.state, WriteState::Open);
         if is_over || self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
     }

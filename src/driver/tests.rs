@@ -176,3 +176,29 @@ async fn a_transport_that_panics_in_a_halfs_turn_ends_the_connection() {
     assert!(soon(reading).await.unwrap_err().is_panic());
     assert!(matches!(soon(closed).await, Err(ConnectionError::RuntimeShutDown)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_is_woken_to_write_and_brings_more_instead_loses_nothing() {
+    use futures::SinkExt;
+    // 131,289 bytes had not been taken when the transport was ready again, half a second before somebody wrote them.
+    let (client, mut server) = pair(&config());
+    let (_readable, mut client) = client.split();
+    let begin = tokio::time::Instant::now();
+    let sending = tokio::spawn(async move {
+        for i in 0..40u8 {
+            for _ in 0..3 {
+                client.feed(crate::Message::binary(vec![i; 20_000])).await.unwrap();
+            }
+            SinkExt::flush(&mut client).await.unwrap();
+        }
+        client
+    });
+    for i in 0..40u8 {
+        for _ in 0..3 {
+            let message = soon(futures::StreamExt::next(&mut server)).await.unwrap().unwrap();
+            assert_eq!(message.as_bytes(), [i; 20_000]);
+        }
+    }
+    drop(soon(sending).await);
+    assert_eq!(begin.elapsed(), Duration::ZERO, "nobody had to wait for the clock");
+}

@@ -216,7 +216,7 @@ impl Writable {
         };
         let room = outbound.high_water_mark().saturating_sub(outbound.buffered());
         self.tell_driver(outbound);
-        self.room = room;
+        self.room = if result.is_ready() { room } else { 0 };
         result
     }
 
