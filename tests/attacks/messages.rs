@@ -76,8 +76,8 @@ fn after_a_flood_an_idle_connection_holds_little() {
             }
         };
         tokio::join!(flood(&mut peer, &block, blocks * block.len()), read);
-        // A reader that waits: until then, the last queueful may keep its places.
-        let waiting = tokio::time::timeout(Duration::from_secs(1), futures::StreamExt::next(&mut ws));
+        // A reader that waits: until then, the last queueful may keep its places, and for a second after it, in case it goes on.
+        let waiting = tokio::time::timeout(Duration::from_secs(2), futures::StreamExt::next(&mut ws));
         assert!(waiting.await.is_err());
         // The queues give back their places; the thread keeps one read buffer for all its connections.
         let (pipes, bound) = (2 * PIPE, READ_BUFFER + CONNECTION);
