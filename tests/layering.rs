@@ -23,14 +23,16 @@ const RULES: &[(&str, &[&str])] = &[
     ("message", &["error"]),
     ("close", &["error"]),
     ("error", &["close"]),
-    ("config", &[]),
-    ("negotiated", &[]),
+    ("compression", &["role"]),
+    ("config", &["compression"]),
+    ("negotiated", &["compression"]),
     ("stats", &[]),
 ];
 
 /// Stands for the modules below.
 const VOCABULARY: &str = "vocabulary";
-const VOCABULARY_MODULES: &[&str] = &["close", "config", "error", "message", "negotiated", "role", "stats"];
+const VOCABULARY_MODULES: &[&str] =
+    &["close", "compression", "config", "error", "message", "negotiated", "role", "stats"];
 
 #[test]
 fn imports_point_down_only() {
