@@ -97,7 +97,6 @@ impl Compression {
     }
 
     /// What this end does, given what was agreed on.
-    #[allow(dead_code)] // until connections use it
     pub(crate) fn codec(&self, role: Role, agreed: &DeflateParams) -> Codec {
         let (ours, theirs) = (&agreed.server, &agreed.client);
         let (ours, theirs) = if role == Role::Server { (ours, theirs) } else { (theirs, ours) };
@@ -144,7 +143,6 @@ impl fmt::Display for DeflateParams {
 
 /// What one end of a connection does about compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // until connections use it
 pub(crate) struct Codec {
     pub(crate) level: u8,
     pub(crate) window_bits: u8,

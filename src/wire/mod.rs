@@ -1,6 +1,5 @@
 //! Bytes to frames and back (RFC 6455, section 5; RFC 7692). Each file stands alone: no state of a connection, no policy.
 
-#[allow(dead_code, unused_imports)] // until connections use it
 pub(crate) mod deflate;
 pub(crate) mod header;
 pub(crate) mod mask;

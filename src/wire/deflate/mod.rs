@@ -11,6 +11,6 @@ mod tests;
 
 pub(crate) use self::{
     deflater::{Deflater, End},
-    inflater::{Inflater, Step},
+    inflater::Inflater,
     scratch::{Scratch, with_scratch},
 };

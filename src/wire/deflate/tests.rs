@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{deflater::TAIL, *};
+use super::{deflater::TAIL, inflater::Step, *};
 use crate::error::ProtocolError;
 
 /// Inflates a message that comes in pieces of these sizes, with room for this much at a time.
