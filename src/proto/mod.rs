@@ -9,8 +9,9 @@
 //!    `close`, `abort`, `fail`, `ping` as it asked.
 //! 2. **Write**: [`fill`](connection::Connection::fill), give [`slices`](connection::Connection::slices) to the
 //!    transport, report [`wrote`](connection::Connection::wrote), [`blocked`](connection::Connection::blocked) or
-//!    [`write_failed`](connection::Connection::write_failed). Where that leaves nothing to write, there may still be
-//!    something [`unstaged`](connection::Connection::has_unstaged), which another round finds. When nothing is left, flush if it
+//!    [`write_failed`](connection::Connection::write_failed). Where there was something
+//!    [`unwritten`](connection::Connection::unwritten) and nothing is ready, it is being compressed: another round goes on
+//!    with it. When nothing is left, flush if it
 //!    [`needs_flush`](connection::Connection::needs_flush) and report [`flushed`](connection::Connection::flushed); and if it
 //!    [`wants_shutdown`](connection::Connection::wants_shutdown), shut the transport down and report `shut_down`.
 //! 3. **Read** while [`wants_read`](connection::Connection::wants_read): feed bytes to

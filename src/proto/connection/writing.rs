@@ -50,7 +50,7 @@ impl Connection {
         self.stage.only_slice()
     }
 
-    /// Bytes fetched and not yet written; control frames do not count.
+    /// Bytes fetched and not yet written; control frames do not count, nor does what is being compressed.
     pub(crate) fn unwritten(&self) -> usize {
         self.stage.data_len()
     }
