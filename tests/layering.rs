@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
     ("listener", &["accept_error", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
-    ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", VOCABULARY]),
+    ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.
     ("bench", &["driver", "proto", "wire", VOCABULARY]),
     ("connect_error", &[VOCABULARY]),

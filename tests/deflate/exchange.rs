@@ -9,8 +9,9 @@ use crate::{
     support::{WIDE, next, poll_times, within},
 };
 
+/// Without the keepalive: nothing but what happens wakes anybody, and what is not woken hangs.
 fn config() -> Config {
-    Config::default().compression(Compression::default().min_size(0))
+    Config::default().ping_interval(None).keepalive_timeout(None).compression(Compression::default().min_size(0))
 }
 
 const PARAMS: [&str; 4] = [
@@ -34,7 +35,7 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_way_to_send_and_to_read_over_narrow_and_wide_pipes() {
     for params in PARAMS {
         for capacity in [100, WIDE] {
@@ -86,7 +87,7 @@ async fn every_way_to_send_and_to_read_over_narrow_and_wide_pipes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_skipped_is_remembered_all_the_same() {
     let (mut client, mut server) = pair(&config(), "", WIDE);
     let texts: Vec<String> = (0..12).map(|at| format!("{at} {}", json(20_000))).collect();
@@ -117,7 +118,7 @@ async fn what_is_skipped_is_remembered_all_the_same() {
     assert!(server.stats().received.bytes < 20_000, "{:?}", server.stats());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flush_makes_all_that_was_written_readable() {
     for params in PARAMS {
         let (mut client, mut server) = pair(&config(), params, WIDE);
@@ -146,7 +147,7 @@ async fn a_flush_makes_all_that_was_written_readable() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_send_that_is_dropped_was_accepted_whole_or_not_at_all() {
     for k in 0..8 {
         let (client, mut server) = pair(&config().write_high_water_mark(1000), "", 100);
@@ -178,7 +179,7 @@ async fn a_send_that_is_dropped_was_accepted_whole_or_not_at_all() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flush_and_a_write_that_are_dropped_lose_nothing() {
     for k in 1..6 {
         let (client, mut server) = pair(&config().write_high_water_mark(500), "", 50);
@@ -202,7 +203,7 @@ async fn a_flush_and_a_write_that_are_dropped_lose_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_is_dropped_fails_the_connection_as_ever() {
     let (mut client, mut server) = pair(&config(), "", WIDE);
     let mut writer = within(client.start_message(MessageKind::Text).into_future()).await.unwrap();
@@ -214,7 +215,7 @@ async fn a_writer_that_is_dropped_fails_the_connection_as_ever() {
     assert!(matches!(within(client.closed()).await, Err(ConnectionError::UnfinishedMessage)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pings_overtake_what_is_to_be_compressed() {
     let (client, server) = pair(&config(), "", 10_000);
     let (mut readable, _server) = server.split();
@@ -240,7 +241,7 @@ async fn pings_overtake_what_is_to_be_compressed() {
     assert!(waiting > 1 << 20, "the pong came when only {waiting} bytes were left");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_stops_gets_no_more_than_the_mark_and_one_chunk() {
     let (mut client, mut server) = pair(&config(), "", WIDE);
     let bomb = vec![0; 64 << 20];
@@ -266,7 +267,7 @@ async fn a_reader_that_stops_gets_no_more_than_the_mark_and_one_chunk() {
     assert!(control.stats().received.bytes < 1 << 20);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn limits_count_inflated_bytes() {
     let (mut client, mut server) = pair(&config().max_message_size(1 << 20), "", WIDE);
     within(client.send(vec![0; 1 << 20])).await.unwrap();

@@ -6,7 +6,7 @@ mod params;
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
 use self::grammar::Extensions;
-pub(super) use self::grammar::Malformed;
+pub(crate) use self::grammar::Malformed;
 use self::params::{Params, agree, check_answer};
 use crate::{
     compression::{Compression, DeflateParams},
@@ -16,12 +16,12 @@ use crate::{
 const DEFLATE: &str = "permessage-deflate";
 
 /// Client: what goes into the request.
-pub(super) fn offer(compression: Option<&Compression>) -> Option<HeaderValue> {
+pub(crate) fn offer(compression: Option<&Compression>) -> Option<HeaderValue> {
     HeaderValue::try_from(params::offer(compression?)).ok()
 }
 
 /// Client: what is in use after this response; on failure, what is wrong with it (RFC 6455, 4.1; RFC 7692, 7.1).
-pub(super) fn accepted(response: &HeaderMap, offered: Option<&Compression>) -> Result<Option<DeflateParams>, String> {
+pub(crate) fn accepted(response: &HeaderMap, offered: Option<&Compression>) -> Result<Option<DeflateParams>, String> {
     let mut agreed = None;
     let read = each(response, |name, params| {
         let Some(offered) = offered.filter(|_| name == DEFLATE) else {
@@ -42,12 +42,12 @@ pub(super) fn accepted(response: &HeaderMap, offered: Option<&Compression>) -> R
 }
 
 /// Server: whether what the client offers can be read at all (RFC 6455, 9.1).
-pub(super) fn check(request: &HeaderMap) -> Result<(), Malformed> {
+pub(crate) fn check(request: &HeaderMap) -> Result<(), Malformed> {
     each(request, |_, _| Ok(())).map(|_| ())
 }
 
 /// Server: what goes into the response to a request with these headers: the first offer that can be honoured.
-pub(super) fn choose(request: &HeaderMap, compression: Option<&Compression>) -> Option<DeflateParams> {
+pub(crate) fn choose(request: &HeaderMap, compression: Option<&Compression>) -> Option<DeflateParams> {
     let compression = compression?;
     let mut chosen = None;
     let read = each(request, |name, params| {

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt};
 
-use zlib_rs::{Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateError, InflateFlush, Status};
 
 use crate::error::ProtocolError;
 
@@ -40,16 +40,17 @@ pub(crate) struct Inflater {
     begun: bool,
     /// The last step filled its output: there may be more without further input.
     full: bool,
+    fault: Option<ProtocolError>,
 }
 
 impl Inflater {
     pub(crate) fn new(takeover: bool) -> Self {
-        Self { stream: None, takeover, begun: false, full: false }
+        Self { stream: None, takeover, begun: false, full: false, fault: None }
     }
 
-    /// There may be more to give, without more input.
+    /// There may be more to give, or a fault to tell, without more input.
     pub(crate) fn is_full(&self) -> bool {
-        self.full
+        self.full || self.fault.is_some()
     }
 
     /// Inflates `input` into `output`, until one is used up or the other is full. `last`: the message ends with `input`.
@@ -58,26 +59,30 @@ impl Inflater {
     /// that flushes a stream to which nothing was added gets none.
     ///
     /// # Errors
-    /// After an error nothing more can be inflated.
+    /// What comes before a fault is given before it. After an error nothing more can be inflated.
     pub(crate) fn inflate(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Step, ProtocolError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         let mut step = Step { taken: 0, given: 0, done: false };
         while step.given < output.len() && (step.taken < input.len() || self.full) {
             self.begun |= step.taken < input.len();
             let (taken, given, status) =
-                self.run(&input[step.taken..], &mut output[step.given..], InflateFlush::NoFlush)?;
+                self.run(&input[step.taken..], &mut output[step.given..], InflateFlush::NoFlush);
             step.taken += taken;
             step.given += given;
             self.full = step.given == output.len();
-            if status == Status::StreamEnd {
+            match status {
                 // Its last block had BFINAL set. What follows is a stream of its own, at the next byte (7.2.1).
-                self.restart();
-            } else if taken == 0 && given == 0 {
-                break;
+                Ok(Status::StreamEnd) => self.restart(),
+                Ok(_) if taken == 0 && given == 0 => break,
+                Ok(_) => {}
+                Err(_) => return self.fail(step, ProtocolError::CorruptDeflate),
             }
         }
         if last && step.taken == input.len() && !self.full {
-            if self.begun {
-                self.take_tail()?;
+            if self.begun && !self.take_tail() {
+                return self.fail(step, ProtocolError::TruncatedDeflate);
             }
             step.done = true;
             self.end_message();
@@ -85,13 +90,16 @@ impl Inflater {
         Ok(step)
     }
 
-    /// Completes the block that the message ends with.
-    fn take_tail(&mut self) -> Result<(), ProtocolError> {
+    /// Completes the block that the message ends with; whether there was one.
+    fn take_tail(&mut self) -> bool {
         let mut nothing = [0; 1];
-        match self.run(&TAIL, &mut nothing, InflateFlush::Block) {
-            Ok((4, 0, Status::Ok)) => Ok(()),
-            _ => Err(ProtocolError::TruncatedDeflate),
-        }
+        matches!(self.run(&TAIL, &mut nothing, InflateFlush::Block), (4, 0, Ok(Status::Ok)))
+    }
+
+    /// A fault, which is told when what comes before it has been given.
+    fn fail(&mut self, step: Step, fault: ProtocolError) -> Result<Step, ProtocolError> {
+        self.fault = Some(fault);
+        if step.given > 0 { Ok(step) } else { Err(fault) }
     }
 
     fn run(
@@ -99,11 +107,11 @@ impl Inflater {
         input: &[u8],
         output: &mut [u8],
         flush: InflateFlush,
-    ) -> Result<(usize, usize, Status), ProtocolError> {
+    ) -> (usize, usize, Result<Status, InflateError>) {
         let stream = self.stream.get_or_insert_with(new_stream);
         let (taken, given) = (stream.total_in(), stream.total_out());
-        let status = stream.decompress(input, output, flush).map_err(|_| ProtocolError::CorruptDeflate)?;
-        Ok(((stream.total_in() - taken) as usize, (stream.total_out() - given) as usize, status))
+        let status = stream.decompress(input, output, flush);
+        ((stream.total_in() - taken) as usize, (stream.total_out() - given) as usize, status)
     }
 
     fn restart(&mut self) {
