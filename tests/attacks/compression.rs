@@ -112,7 +112,8 @@ fn a_bomb_of_a_whole_message_costs_its_limit() {
         let error = error.unwrap().unwrap_err();
         assert!(matches!(error, ReadError::Connection(ConnectionError::MessageTooLarge { .. })), "{error}");
         assert_eq!(code, 1009);
-        meter.assert_below(limit + INBOUND + INFLATER + SCRATCH + CONNECTION, "a bomb of a whole message");
+        // Its parts and then the whole, side by side.
+        meter.assert_below(2 * limit + INBOUND + INFLATER + SCRATCH + CONNECTION, "a bomb of a whole message");
     });
 }
 
