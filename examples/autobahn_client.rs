@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, process::ExitCode};
 
-use wsstream::{CloseCode, WebSocketStream};
+use wsstream::{CloseCode, Compression, Config, WebSocketStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -41,7 +41,9 @@ async fn case_count(url: &str) -> Result<u32, Box<dyn Error>> {
 }
 
 async fn run_case(url: &str) -> Result<(), Box<dyn Error>> {
-    let (mut readable, mut writable) = WebSocketStream::connect(url).await?.split();
+    // Some cases are about compression; the others do not agree to it.
+    let config = Config::default().compression(Compression::default());
+    let (mut readable, mut writable) = WebSocketStream::connect(url).config(config).await?.split();
     while let Some(mut message) = readable.next_message().await? {
         let mut echo = writable.start_message(message.kind()).await?;
         while let Some(chunk) = message.chunk().await? {

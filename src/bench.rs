@@ -43,7 +43,7 @@ pub fn encode_header(mask: Option<[u8; 4]>, len: u64, out: &mut BytesMut) {
 
 /// The length of the payload, and of the header at the front of `bytes`.
 pub fn decode_header(bytes: &[u8], masked: bool) -> Option<(u64, usize)> {
-    FrameHeader::parse(bytes, masked).expect("a header").map(|(header, size)| (header.len, size))
+    FrameHeader::parse(bytes, masked, false).expect("a header").map(|(header, size)| (header.len, size))
 }
 
 /// Masks the payload of one frame in place.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::compression::Compression;
+
 /// What may be set on a connection, for both roles: buffers, limits, times.
 ///
 /// The defaults suit large transfers. A clone is cheap; one `Config` may serve many connections.
@@ -30,6 +32,7 @@ pub struct Config {
     pub(crate) max_head_size: usize,
     pub(crate) max_headers: usize,
     pub(crate) require_protocol: bool,
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             max_head_size: 16 * 1024,
             max_headers: 100,
             require_protocol: true,
+            compression: None,
         }
     }
 }
@@ -145,6 +149,24 @@ impl Config {
     /// rules say. Default `true`; RFC 6455 alone would allow it.
     pub fn require_protocol(mut self, require: bool) -> Self {
         self.require_protocol = require;
+        self
+    }
+
+    /// Compression of messages (permessage-deflate, RFC 7692), used if the peer wants it too. Default `None`: what is large is
+    /// compressed already most of the time, media and archives, and then compressing costs time and memory for nothing. A
+    /// browser always offers it.
+    ///
+    /// Limits count inflated bytes, and so does flow control: a message that inflates to a thousand times its size is only
+    /// more chunks. Compressing secrets together with what an attacker can choose tells their length (RFC 7692, 8).
+    ///
+    /// ```
+    /// use wsstream::{Compression, Config};
+    ///
+    /// let config = Config::default().compression(Compression::default().level(6));
+    /// let config = config.compression(None);
+    /// ```
+    pub fn compression(mut self, compression: impl Into<Option<Compression>>) -> Self {
+        self.compression = compression.into();
         self
     }
 }

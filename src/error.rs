@@ -73,13 +73,25 @@ pub enum ProtocolError {
     /// Text that is not UTF-8 (8.1).
     #[error("text is not UTF-8")]
     InvalidText,
+    /// RSV1, which marks a message as compressed, on a frame that does not begin one (RFC 7692, 6).
+    #[error("RSV1 on a frame that does not begin a message")]
+    MisplacedCompression,
+    /// A compressed message is not what DEFLATE makes (RFC 7692, 7.2.2).
+    #[error("compressed data is corrupt")]
+    CorruptDeflate,
+    /// A compressed message ends in the middle of a block (RFC 7692, 7.2.2).
+    #[error("compressed data breaks off")]
+    TruncatedDeflate,
 }
 
 impl ProtocolError {
-    /// The close code that tells the peer: 1007 for bytes that are not UTF-8, 1002 for the rest.
+    /// The close code that tells the peer: 1007 for payload that is not what it is said to be, text that is not UTF-8 and
+    /// compressed data that does not inflate; 1002 for the rest, which is about frames.
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::InvalidCloseReason | Self::InvalidText => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidCloseReason | Self::InvalidText | Self::CorruptDeflate | Self::TruncatedDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }

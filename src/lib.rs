@@ -62,8 +62,9 @@
 //!
 //! While the reader lags by [`Config::read_high_water_mark`], the transport is not read, and decoding stops in mid-buffer;
 //! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
-//! that it took on the wire, or their share of the read buffer that they keep alive, and 128 more, so that floods of empty
-//! messages are bounded too. Sending waits while [`Config::write_high_water_mark`] bytes are buffered, and goes on at half.
+//! that it took on the wire, or inflated to, or their share of the read buffer that they keep alive, and 128 more, so that
+//! floods of empty messages are bounded too. Sending waits while [`Config::write_high_water_mark`] bytes are buffered, and
+//! goes on at half.
 //!
 //! Memory, at most:
 //!
@@ -73,6 +74,10 @@
 //! accepted, not sent  = write high-water mark + the one message or chunk that overshot it + pongs (16 KiB)
 //!                       + on a client 320 KiB, where frames of large `Bytes` are masked
 //! ```
+//!
+//! Where compression was agreed on ([`Config::compression`]), the first counts inflated bytes and its chunk is at most 64
+//! KiB, the second counts bytes not yet compressed; 371 KiB to compress and 46 KiB to inflate come to it, with
+//! [`Compression`]'s defaults.
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
 //! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than half are copies.
@@ -107,6 +112,7 @@ mod accept_error;
 pub mod bench;
 mod client;
 mod close;
+mod compression;
 mod config;
 mod connect_error;
 mod driver;
@@ -134,12 +140,13 @@ struct Readme;
 pub use accept_error::{AcceptError, AcceptErrorKind};
 pub use client::{Connect, Dial};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
+pub use compression::Compression;
 pub use config::Config;
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
-pub use negotiated::Negotiated;
+pub use negotiated::{InvalidExtensions, Negotiated};
 pub use net::NetStream;
 pub use role::Role;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};

@@ -55,7 +55,8 @@ impl WebSocketStream {
 
     /// Takes over a connection that somebody else has upgraded, an HTTP server for example.
     ///
-    /// `leftover` is what they have read of it after the HTTP head: the first frames. Losing it loses messages.
+    /// `leftover` is what they have read of it after the HTTP head: the first frames. Losing it loses messages. If they agreed
+    /// on extensions, say so with [`Negotiated::with_extensions`].
     ///
     /// # Panics
     /// Outside a tokio runtime: the connection is served by a task.
@@ -353,7 +354,8 @@ impl<T> AcceptUpgrade<T> {
             );
             (AcceptError::new(AcceptErrorKind::ForbiddenOrigin, message).with_status(refusal.status()), refusal)
         })?;
-        std::mem::take(&mut self.agreement).respond_to(&self.upgrade.request).map_err(own_fault)
+        let Upgrade { request, config, .. } = &self.upgrade;
+        std::mem::take(&mut self.agreement).respond_to(request, config).map_err(own_fault)
     }
 }
 

@@ -50,8 +50,8 @@ pub struct DirectionStats {
     /// Pings, pongs and Close frames: received, or prepared for sending.
     pub control_frames: u64,
     /// Received: bytes that the application has not taken, as they count for flow control: a chunk stands for what it
-    /// takes on the wire, or its share of the read buffer it keeps alive, and 128 bytes more. Sent: bytes accepted and
-    /// not yet written to the transport, frame headers included.
+    /// takes on the wire, or inflates to, or its share of the read buffer it keeps alive, and 128 bytes more. Sent: bytes
+    /// accepted and not yet written to the transport, frame headers included, without what is being compressed.
     pub buffered: usize,
     /// The highest value of `buffered` so far.
     pub buffered_max: usize,

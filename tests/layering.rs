@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
     ("listener", &["accept_error", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
-    ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", VOCABULARY]),
+    ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.
     ("bench", &["driver", "proto", "wire", VOCABULARY]),
     ("connect_error", &[VOCABULARY]),
@@ -23,14 +23,16 @@ const RULES: &[(&str, &[&str])] = &[
     ("message", &["error"]),
     ("close", &["error"]),
     ("error", &["close"]),
-    ("config", &[]),
-    ("negotiated", &[]),
+    ("compression", &["role"]),
+    ("config", &["compression"]),
+    ("negotiated", &["compression"]),
     ("stats", &[]),
 ];
 
 /// Stands for the modules below.
 const VOCABULARY: &str = "vocabulary";
-const VOCABULARY_MODULES: &[&str] = &["close", "config", "error", "message", "negotiated", "role", "stats"];
+const VOCABULARY_MODULES: &[&str] =
+    &["close", "compression", "config", "error", "message", "negotiated", "role", "stats"];
 
 #[test]
 fn imports_point_down_only() {

@@ -31,6 +31,11 @@ use crate::{
 /// Slices of one vectored write.
 const MAX_SLICES: usize = 64;
 
+const ROUNDS: usize = 32;
+
+/// The same where each of them may take milliseconds.
+const COMPRESSING_ROUNDS: usize = 2;
+
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
@@ -60,6 +65,9 @@ impl Engine {
         let now = now();
         let mut connection = Connection::new(shared.role, &shared.config, now);
         connection.arrived(leftover.len(), now);
+        if let Some(codec) = shared.codec() {
+            connection.enable_compression(&codec);
+        }
         Self {
             connection,
             shared,
@@ -109,7 +117,12 @@ impl Engine {
 
     /// The last read took all there was.
     pub(super) fn has_emptied_transport(&self) -> bool {
-        self.read.is_decoded() && self.read.was_short()
+        self.is_decoded() && self.read.was_short()
+    }
+
+    /// Nothing more can be had without a read.
+    fn is_decoded(&self) -> bool {
+        self.read.is_decoded() && !self.connection.has_more()
     }
 
     /// The half whose turn it is has what it waits for.
@@ -119,6 +132,11 @@ impl Engine {
 
     pub(super) fn is_open(&self) -> bool {
         self.connection.is_open()
+    }
+
+    /// Rounds of reading and writing before other tasks of the thread get their turn.
+    pub(super) fn rounds(&self) -> usize {
+        if self.connection.is_compressing() { COMPRESSING_ROUNDS } else { ROUNDS }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -153,8 +171,14 @@ impl Engine {
         if self.shared.take_asked() || has_written || !self.connection.is_open() {
             self.hand_over();
         }
+        let waiting = self.connection.unwritten();
         self.connection.fill(self.all_fetched, &mut mask_key);
-        !self.connection.is_write_idle()
+        let is_idle = self.connection.is_write_idle();
+        if is_idle && waiting > 0 {
+            // It has been compressed and come to nothing yet, so it is out of the way: the writer is to know.
+            self.hand_over();
+        }
+        !is_idle
     }
 
     /// Carries over what the application did, and back how far its data has got.
@@ -206,6 +230,9 @@ impl Engine {
             if self.prepare(true) {
                 return Poll::Ready(());
             }
+        }
+        if self.connection.unwritten() > 0 {
+            return Poll::Ready(()); // compressing goes on in the next round
         }
         ready!(self.flush(transport, cx));
         // Nothing comes after the flush, unless it was the last.
@@ -271,7 +298,7 @@ impl Engine {
         if !self.connection.wants_read() || self.is_reader_behind() {
             return Poll::Pending;
         }
-        if self.read.is_decoded() {
+        if self.is_decoded() {
             ready!(self.read_transport(transport, cx));
         }
         self.decode();

@@ -11,9 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{engine::Engine, shared::Shared};
 
-/// Rounds of reading and writing before other tasks of the thread get their turn.
-pub(super) const ROUNDS: usize = 32;
-
 /// A half of the connection that waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Half {
@@ -88,7 +85,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
     fn take_turn(&self, io: &mut Io<T>, half: Half) -> Step {
         let turn = &self.shared.turn;
         io.engine.begin(Some(half));
-        for _ in 0..ROUNDS {
+        for _ in 0..io.engine.rounds() {
             let progress = io.round(true);
             if !io.engine.is_open() {
                 turn.end();

@@ -30,7 +30,7 @@ use tokio::{
 use tracing::Instrument;
 
 use self::{
-    in_place::{InPlace, Io, Place, ROUNDS},
+    in_place::{InPlace, Io, Place},
     shared::Shared,
     turn::PATIENCE,
 };
@@ -128,7 +128,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         let place = this.place.clone();
         let mut io = place.lock();
         io.engine.begin(None);
-        for _ in 0..ROUNDS {
+        for _ in 0..io.engine.rounds() {
             let progress = io.round(this.shared.turn.is_drivers());
             if !io.engine.is_open() {
                 this.shared.turn.end();

@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 use super::now;
 use crate::{
     close::CloseFrame,
+    compression::Codec,
     config::Config,
     error::ConnectionError,
     proto::{connection::Connection, send::Outbox},
@@ -66,9 +67,13 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new(role: Role, config: &Config) -> Self {
+    pub(crate) fn new(role: Role, config: &Config, codec: Option<Codec>) -> Self {
+        let mut outbox = Outbox::new(role, config.max_frame_payload);
+        if let Some(codec) = codec {
+            outbox.enable_compression(&codec);
+        }
         Self {
-            outbox: Outbox::new(role, config.max_frame_payload),
+            outbox,
             state: WriteState::Open,
             requests: None,
             high_water_mark: config.write_high_water_mark,

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     close::{CloseCode, CloseFrame},
+    compression::Codec,
     config::Config,
     error::ConnectionError,
     negotiated::Negotiated,
@@ -43,10 +44,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(role: Role, negotiated: Negotiated, config: Config) -> Self {
+        let codec = codec(role, &negotiated, &config);
         Self {
             role,
             inbound: Mutex::new(Inbound::new(config.read_high_water_mark)),
-            outbound: Mutex::new(Outbound::new(role, &config)),
+            outbound: Mutex::new(Outbound::new(role, &config, codec)),
             negotiated,
             config,
             driver: OnceLock::new(),
@@ -54,6 +56,11 @@ impl Shared {
             asked: AtomicBool::new(false),
             wants_whole: AtomicBool::new(false),
         }
+    }
+
+    /// What this end does about compression, if it has been agreed on.
+    pub(super) fn codec(&self) -> Option<Codec> {
+        codec(self.role, &self.negotiated, &self.config)
     }
 
     pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound> {
@@ -210,6 +217,12 @@ impl Wake for Shared {
             half.wake();
         }
     }
+}
+
+fn codec(role: Role, negotiated: &Negotiated, config: &Config) -> Option<Codec> {
+    let agreed = negotiated.deflate.as_ref()?;
+    // Somebody else may have done the handshake.
+    Some(config.compression.unwrap_or_default().codec(role, agreed))
 }
 
 /// Every half and control handle holds one of these; when the last goes, the connection is closed in the background.

@@ -14,7 +14,7 @@ use super::{
     outbound::WriteState,
     *,
 };
-use crate::{CloseCode, Config, MessageKind, Negotiated, Role, WebSocketStream};
+use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream};
 
 fn config() -> Config {
     Config::default().ping_interval(None).keepalive_timeout(None)
@@ -57,6 +57,26 @@ async fn a_pong_that_waits_for_a_frame_of_declared_length_keeps_nobody_from_comp
         assert_eq!(soon(reader.collect(100)).await.unwrap().as_bytes(), b"0123456789", "mark {mark}");
         soon(ping).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_compressed_and_comes_to_nothing_yet_leaves_room_for_more() {
+    let config = config().compression(Compression::default()).write_high_water_mark(1000);
+    let (a, b) = duplex(64 * 1024);
+    let negotiated = || Negotiated::default().with_extensions("permessage-deflate").unwrap();
+    let start =
+        |transport, role| WebSocketStream::start(transport, BytesMut::new(), role, negotiated(), config.clone());
+    let (mut client, mut server) = (start(a, Role::Client), start(b, Role::Server));
+    let mut writer = soon(client.start_message(MessageKind::Binary).into_future()).await.unwrap();
+    for _ in 0..100 {
+        soon(writer.write(vec![7; 1000])).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    soon(writer.flush()).await.unwrap();
+    soon(writer.flush()).await.unwrap();
+    soon(writer.finish()).await.unwrap();
+    let reader = soon(server.next_message()).await.unwrap().unwrap();
+    assert_eq!(soon(reader.collect(1 << 20)).await.unwrap().len(), 100_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -166,7 +166,8 @@ async fn request(bytes: &[u8], pieces: Sizes, config: &Config) {
                 if let Some(protocol) = request.protocols.first() {
                     agreement.set_protocol(protocol.clone());
                 }
-                let (response, negotiated) = agreement.respond_to(&request).expect("what was offered can be agreed to");
+                let (response, negotiated) =
+                    agreement.respond_to(&request, config).expect("what was offered can be agreed to");
                 let (len, parsed) = ParsedResponse::try_parse(&response).expect("HTTP").expect("a whole head");
                 assert_eq!((len, parsed.status().as_u16()), (response.len(), 101));
                 format!("{request:?} {negotiated:?}")
@@ -252,7 +253,8 @@ async fn both_ends(mut input: Input<'_>, config: &Config) {
         let read = read_request(&mut server_io, config).await;
         let answer = read.map(|(request, leftover)| {
             assert_eq!(leftover.len(), 0, "nothing follows a request before its response");
-            let (response, negotiated) = agreement.respond_to(&request).expect("what was offered can be agreed to");
+            let (response, negotiated) =
+                agreement.respond_to(&request, config).expect("what was offered can be agreed to");
             (request, response, negotiated)
         });
         if let Ok((_, response, _)) = &answer {

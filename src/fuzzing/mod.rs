@@ -5,7 +5,9 @@
 
 mod decoder_model;
 mod decoder_tungstenite;
+mod extensions;
 mod handshake_head;
+mod inflate;
 mod input;
 mod pair;
 #[cfg(test)]
@@ -13,5 +15,7 @@ mod replay;
 
 pub use decoder_model::decoder_model;
 pub use decoder_tungstenite::decoder_tungstenite;
+pub use extensions::extensions;
 pub use handshake_head::handshake_head;
+pub use inflate::inflate;
 pub use pair::pair;

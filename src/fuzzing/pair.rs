@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::input::Input;
 use crate::{
+    compression::Compression,
     message::MessageKind,
     proto::tests::{
         Pair,
@@ -33,6 +34,11 @@ pub fn pair(data: &[u8]) {
     }
     if flags & 4 != 0 {
         config = config.max_message_size(1000);
+    }
+    if flags & 8 != 0 {
+        let forgets = flags & 16 != 0;
+        let compression = Compression::default().send_takeover(!forgets).receive_takeover(!forgets);
+        config = config.compression(compression.level(flags >> 5).min_size(usize::from(flags & 32)));
     }
     let capacity = len(&mut input).max(1);
     let mut pair = Pair::new(&config, capacity);
@@ -99,6 +105,7 @@ fn op(input: &mut Input<'_>) -> Op {
         }
         44..=49 => Op::Turns(1 + usize::from(input.byte() % 16)),
         50..=56 => Op::Turn(end),
+        63 => Op::Flush(end),
         // Up to 13 s, with many short ones.
         57..=59 => Op::Wait(input.byte().into()),
         _ => Op::Wait(u64::from(input.byte()) * 51),

@@ -39,3 +39,13 @@ fn corpus_of_handshake_head() {
 fn corpus_of_pair() {
     replay("pair", super::pair);
 }
+
+#[test]
+fn corpus_of_extensions() {
+    replay("extensions", super::extensions);
+}
+
+#[test]
+fn corpus_of_inflate() {
+    replay("inflate", super::inflate);
+}

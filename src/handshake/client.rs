@@ -72,7 +72,7 @@ impl Offer {
     }
 
     /// The request's bytes, and the accept key that answers it.
-    fn request(&self, target: &Target) -> Result<(Vec<u8>, String), ConnectError> {
+    fn request(&self, target: &Target, config: &Config) -> Result<(Vec<u8>, String), ConnectError> {
         let key = generate_key();
         let mut request = Request::new(());
         *request.uri_mut() = target.path.clone();
@@ -87,7 +87,7 @@ impl Offer {
             let protocols = HeaderValue::try_from(self.protocols.join(", ")).map_err(|error| unusable(error.into()))?;
             headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols);
         }
-        if let Some(offer) = extensions::offer() {
+        if let Some(offer) = extensions::offer(config.compression.as_ref()) {
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, offer);
         }
         // Credentials that the application gives itself take the place of those in the URL.
@@ -126,7 +126,7 @@ pub(crate) async fn open<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let (request, accept_key) = offer.request(target)?;
+    let (request, accept_key) = offer.request(target, config)?;
     let exchange = async {
         let lost = |error| ConnectError::caused(ConnectErrorKind::Io, "sending the handshake request failed", error);
         io.write_all(&request).await.map_err(lost)?;
@@ -219,9 +219,7 @@ fn check(headers: &HeaderMap, accept_key: &str, offer: &Offer, config: &Config) 
         let message = "the response's `Sec-WebSocket-Accept` does not fit the request; it is missing, or from a cache";
         return Err(bad_response(message));
     }
-    let extensions = extensions::accepted(headers).map_err(|extension| {
-        bad_response(format!("the server picked the extension {extension:?}, which was not offered"))
-    })?;
+    let deflate = extensions::accepted(headers, config.compression.as_ref()).map_err(bad_response)?;
     let mut chosen = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let protocol = match (chosen.next(), chosen.next()) {
         (None, _) if config.require_protocol && !offer.protocols.is_empty() => {
@@ -241,7 +239,9 @@ fn check(headers: &HeaderMap, accept_key: &str, offer: &Offer, config: &Config) 
             }
         },
     };
-    Ok(Negotiated { protocol, extensions, url: String::new() })
+    let mut negotiated = Negotiated::default().with_protocol(protocol);
+    negotiated.set_deflate(deflate);
+    Ok(negotiated)
 }
 
 fn invalid_option(message: String) -> ConnectError {
@@ -342,7 +342,7 @@ mod tests {
         offer.add_header(HeaderName::from_static("cookie"), HeaderValue::from_bytes(b"\xff").unwrap()).unwrap();
         offer.set_origin(HeaderValue::from_static("https://example.com"));
         let target = Target::parse("ws://user:secret@example.com:8080/live?x=1").unwrap();
-        let (request, accept_key) = offer.request(&target).unwrap();
+        let (request, accept_key) = offer.request(&target, &Config::default()).unwrap();
         let request = request.iter().map(|&byte| char::from(byte)).collect::<String>();
         let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
         assert_eq!(accept_key, derive_accept_key(key.as_bytes()));
@@ -360,7 +360,7 @@ mod tests {
             assert_eq!(request.lines().filter(|it| *it == line).count(), 1, "{line} in {request}");
         }
         offer.add_header(AUTHORIZATION, HeaderValue::from_static("Bearer x")).unwrap();
-        let (request, _) = offer.request(&target).unwrap();
+        let (request, _) = offer.request(&target, &Config::default()).unwrap();
         let request = request.iter().map(|&byte| char::from(byte)).collect::<String>();
         assert!(request.contains("authorization: Bearer x\r\n") && !request.contains("Basic"), "{request}");
     }

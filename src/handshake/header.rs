@@ -25,8 +25,11 @@ pub(super) fn owned_by_handshake(name: &HeaderName) -> Option<&'static str> {
 
 /// `token` of RFC 9110, 5.6.2: what a subprotocol's name has to be (RFC 6455, 4.1).
 pub(super) fn is_token(name: &str) -> bool {
-    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token_byte)
+    !name.is_empty() && name.bytes().all(|byte| is_token_byte(&byte))
+}
+
+pub(super) fn is_token_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// The elements of a comma-separated list that may be spread over several lines (RFC 9110, 5.6.1). A line that is not

@@ -4,7 +4,7 @@
 //! sees nowhere outside this directory. What a head must say is checked here too, for both ends ([`client`], [`server`]).
 
 pub(crate) mod client;
-mod extensions;
+pub(crate) mod extensions;
 mod head;
 mod header;
 pub(crate) mod origin;

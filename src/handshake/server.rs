@@ -166,6 +166,9 @@ fn check(request: Request<()>) -> Result<UpgradeRequest, (Refusal, String)> {
             protocols.push(protocol.to_owned());
         }
     }
+    if extensions::check(&headers).is_err() {
+        return bad_request("Sec-WebSocket-Extensions must be a list of extensions.");
+    }
     let accept_key = derive_accept_key(key.as_bytes());
     Ok(UpgradeRequest { uri: parts.uri, headers, protocols, accept_key })
 }
@@ -198,7 +201,11 @@ impl Agreement {
     }
 
     /// The response's bytes, and what is agreed on with it.
-    pub(crate) fn respond_to(self, request: &UpgradeRequest) -> Result<(Vec<u8>, Negotiated), AcceptError> {
+    pub(crate) fn respond_to(
+        self,
+        request: &UpgradeRequest,
+        config: &Config,
+    ) -> Result<(Vec<u8>, Negotiated), AcceptError> {
         let unusable = |error: TungsteniteError| {
             AcceptError::caused(AcceptErrorKind::InvalidOption, "the response cannot be written", error)
         };
@@ -219,11 +226,11 @@ impl Agreement {
             let protocol = HeaderValue::try_from(protocol).map_err(|error| unusable(error.into()))?;
             headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        let extensions = extensions::choose(&request.headers);
         let mut negotiated =
             Negotiated::default().with_protocol(self.protocol.unwrap_or_default()).with_url(request.uri.to_string());
-        if let Some(extensions) = extensions {
-            negotiated.extensions = extensions.to_str().unwrap_or_default().to_owned();
+        negotiated.set_deflate(extensions::choose(&request.headers, config.compression.as_ref()));
+        if !negotiated.extensions.is_empty() {
+            let extensions = HeaderValue::try_from(&negotiated.extensions).map_err(|error| unusable(error.into()))?;
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         headers.extend(self.headers);
@@ -276,7 +283,7 @@ mod tests {
         let cookie = || (HeaderName::from_static("set-cookie"), HeaderValue::from_static("a=b"));
         agreement.add_header(cookie().0, cookie().1).unwrap();
         agreement.add_header(cookie().0, cookie().1).unwrap();
-        let (response, negotiated) = agreement.respond_to(&request).unwrap();
+        let (response, negotiated) = agreement.respond_to(&request, &Config::default()).unwrap();
         let response = String::from_utf8(response).unwrap().to_lowercase();
         assert!(response.starts_with("http/1.1 101 switching protocols\r\n") && response.ends_with("\r\n\r\n"));
         for (line, count) in [

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::inflation::{Inflated, Inflation};
 use crate::{
     close::{CloseCode, CloseFrame},
     error::{ConnectionError, ProtocolError},
@@ -43,6 +44,8 @@ pub(crate) struct Receiver {
     frame: Option<Frame>,
     /// The message that has begun and not ended.
     message: Option<MessageState>,
+    /// Compression has been agreed on.
+    inflation: Option<Box<Inflation>>,
     /// Payload of a control frame that has arrived in part.
     control: BytesMut,
     /// Found behind bytes that had to be delivered first.
@@ -52,20 +55,22 @@ pub(crate) struct Receiver {
 }
 
 #[derive(Debug)]
-struct Frame {
+pub(super) struct Frame {
     opcode: OpCode,
-    fin: bool,
-    mask: Option<Mask>,
-    remaining: u64,
+    pub(super) fin: bool,
+    pub(super) mask: Option<Mask>,
+    pub(super) remaining: u64,
 }
 
 #[derive(Debug)]
-struct MessageState {
-    kind: MessageKind,
+pub(super) struct MessageState {
+    pub(super) kind: MessageKind,
+    compressed: bool,
     /// Nothing of it has been delivered.
     first: bool,
-    size: u64,
-    text: Utf8Validator,
+    /// Bytes announced by frames; of a compressed message, those inflated.
+    pub(super) size: u64,
+    pub(super) text: Utf8Validator,
 }
 
 impl Receiver {
@@ -76,6 +81,7 @@ impl Receiver {
             header: HeaderDecoder::default(),
             frame: None,
             message: None,
+            inflation: None,
             control: BytesMut::new(),
             deferred: None,
             frames: 0,
@@ -83,14 +89,34 @@ impl Receiver {
         }
     }
 
+    /// Compression has been agreed on; with `takeover`, messages refer to those before them.
+    pub(crate) fn enable_compression(&mut self, takeover: bool) {
+        self.inflation = Some(Box::new(Inflation::new(takeover)));
+    }
+
+    /// No message is wanted any more. Compressed ones need not be inflated then.
+    pub(crate) fn discard(&mut self) {
+        if let Some(inflation) = &mut self.inflation {
+            inflation.discard();
+        }
+    }
+
+    /// There is more to decode, even from no input: what has been taken inflates to more than a chunk.
+    pub(crate) fn has_more(&self) -> bool {
+        self.inflation.as_ref().is_some_and(|inflation| inflation.is_full() || self.deferred.is_some())
+    }
+
     /// A message has begun and its end has not come.
     pub(crate) fn in_message(&self) -> bool {
         self.message.is_some()
     }
 
-    /// Payload that the frame which has begun still misses.
+    /// Payload that the frame which has begun still misses, and that will be delivered as it is.
     pub(crate) fn missing(&self) -> u64 {
-        self.frame.as_ref().map_or(0, |frame| frame.remaining)
+        match (&self.frame, &self.message) {
+            (Some(frame), Some(message)) if !message.compressed => frame.remaining,
+            _ => 0,
+        }
     }
 
     /// Memory kept for bytes that have been taken.
@@ -116,7 +142,7 @@ impl Receiver {
         loop {
             let frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.header.decode(input, self.role == Role::Server)? {
+                None => match self.header.decode(input, self.role == Role::Server, self.inflation.is_some())? {
                     Some(header) => self.begin(header)?,
                     None => return Ok(None),
                 },
@@ -125,7 +151,7 @@ impl Receiver {
                 if frame.opcode.is_control() { self.control(frame, input)? } else { self.data(frame, input, copies)? };
             match received {
                 Some(received) => return Ok(Some(received)),
-                None if self.frame.is_some() && input.is_empty() => return Ok(None),
+                None if self.frame.is_some() && input.is_empty() && !self.has_more() => return Ok(None),
                 None => {}
             }
         }
@@ -135,8 +161,8 @@ impl Receiver {
     #[inline]
     fn begin(&mut self, header: FrameHeader) -> Result<Frame, ConnectionError> {
         let kind = match header.opcode {
-            OpCode::Text => Some(MessageKind::Text),
-            OpCode::Binary => Some(MessageKind::Binary),
+            OpCode::Text | OpCode::CompressedText => Some(MessageKind::Text),
+            OpCode::Binary | OpCode::CompressedBinary => Some(MessageKind::Binary),
             OpCode::Continuation => None,
             OpCode::Close | OpCode::Ping | OpCode::Pong => {
                 self.control_frames += 1;
@@ -146,12 +172,16 @@ impl Receiver {
         self.frames += 1;
         let message = match (kind, &mut self.message) {
             (Some(kind), message @ None) => {
-                message.insert(MessageState { kind, first: true, size: 0, text: Utf8Validator::default() })
+                let compressed = header.opcode.is_compressed();
+                message.insert(MessageState { kind, compressed, first: true, size: 0, text: Utf8Validator::default() })
             }
             (None, Some(message)) => message,
             (Some(_), Some(_)) => return Err(ProtocolError::InterleavedMessage.into()),
             (None, None) => return Err(ProtocolError::UnexpectedContinuation.into()),
         };
+        if message.compressed {
+            return Ok(Frame::from(header));
+        }
         message.size = message.size.saturating_add(header.len);
         match self.max_message_size {
             Some(limit) if message.size > limit => {
@@ -170,6 +200,9 @@ impl Receiver {
         copies: bool,
     ) -> Result<Option<Received>, ConnectionError> {
         let Some(message) = &mut self.message else { return Ok(None) };
+        if message.compressed {
+            return self.compressed_data(frame, input);
+        }
         let data = match message.kind {
             MessageKind::Binary => frame.take(input, copies),
             MessageKind::Text => match take_text(&mut frame, &mut message.text, input, copies) {
@@ -179,7 +212,8 @@ impl Receiver {
                     // The bad bytes stay in `input`: whoever drives this sees that there is more to decode.
                     self.deferred = Some(ProtocolError::InvalidText.into());
                     let first = std::mem::take(&mut message.first);
-                    return Ok(Some(Received::Chunk(Chunk { kind: MessageKind::Text, first, last: false, data })));
+                    let kind = MessageKind::Text;
+                    return Ok(Some(Received::Chunk(Chunk { kind, first, last: false, data })));
                 }
             },
         };
@@ -196,6 +230,27 @@ impl Receiver {
             return Ok(None);
         }
         Ok(Some(Received::Chunk(Chunk { kind, first, last, data })))
+    }
+
+    /// As [`data`](Self::data), of a compressed message.
+    fn compressed_data(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+        let (Some(message), Some(inflation)) = (&mut self.message, &mut self.inflation) else { return Ok(None) };
+        let Inflated { data, bad, done } = inflation.inflate(&mut frame, message, self.max_message_size, input)?;
+        let (kind, first) = (message.kind, std::mem::take(&mut message.first));
+        if bad {
+            if data.is_empty() && !first {
+                return Err(ProtocolError::InvalidText.into());
+            }
+            self.deferred = Some(ProtocolError::InvalidText.into());
+        } else if frame.remaining > 0 || inflation.is_full() {
+            self.frame = Some(frame);
+        } else if done {
+            self.message = None;
+        }
+        if data.is_empty() && !first && !done {
+            return Ok(None);
+        }
+        Ok(Some(Received::Chunk(Chunk { kind, first, last: done, data })))
     }
 
     fn control(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::deflation::PLAIN_MAX;
 use crate::{
+    compression::Codec,
     message::MessageKind,
     role::Role,
     wire::{
@@ -29,7 +31,7 @@ pub(crate) type MaskKeys<'a> = &'a mut dyn FnMut() -> [u8; 4];
 /// Something that waits to be sent.
 #[derive(Debug)]
 pub(crate) enum Piece {
-    /// Whole frames as they go on the wire.
+    /// Whole frames as they go on the wire; plain ones where [`Deflation`](super::deflation::Deflation) takes them.
     Frames(BytesMut),
     /// Payload that is cut into frames when it is its turn.
     Large(Large),
@@ -37,6 +39,8 @@ pub(crate) enum Piece {
     Header { header: Bytes, len: u64 },
     /// Payload of that frame; `mask` is what it still needs.
     Body { payload: Bytes, mask: Option<Mask> },
+    /// What has been compressed of the open message is to be readable.
+    Flush,
 }
 
 /// A payload sent by reference.
@@ -57,6 +61,8 @@ impl Piece {
             Self::Large(large) => large.payload.len(),
             Self::Header { header, .. } => header.len(),
             Self::Body { payload, .. } => payload.len(),
+            // Not nothing: there is something to wait for.
+            Self::Flush => 1,
         }
     }
 }
@@ -70,6 +76,9 @@ struct OpenMessage {
     last_header: Option<usize>,
     /// The message is one frame of declared length.
     single: Option<SingleFrame>,
+    compressed: bool,
+    /// Something was written since the last flush, which has to be asked for where it is compressed.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +92,8 @@ struct SingleFrame {
 pub(crate) struct Outbox {
     role: Role,
     max_frame_payload: usize,
+    /// Messages are compressed: those sent whole, from this size on.
+    compress_from: Option<usize>,
     pieces: VecDeque<Piece>,
     len: usize,
     open: Option<OpenMessage>,
@@ -92,7 +103,21 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(role: Role, max_frame_payload: usize) -> Self {
-        Self { role, max_frame_payload, pieces: VecDeque::new(), len: 0, open: None, messages: 0, frames: 0 }
+        Self {
+            role,
+            max_frame_payload,
+            compress_from: None,
+            pieces: VecDeque::new(),
+            len: 0,
+            open: None,
+            messages: 0,
+            frames: 0,
+        }
+    }
+
+    /// Compression has been agreed on.
+    pub(crate) fn enable_compression(&mut self, codec: &Codec) {
+        self.compress_from = codec.compress_from;
     }
 
     /// Bytes that wait here.
@@ -113,12 +138,14 @@ impl Outbox {
     /// A whole message.
     pub(crate) fn message(&mut self, kind: MessageKind, payload: Bytes, keys: MaskKeys<'_>) {
         self.messages += 1;
-        self.shared(opcode(kind), true, payload, keys);
+        let compressed = self.compress_from.is_some_and(|least| payload.len() >= least);
+        self.shared(opcode(kind, compressed), true, payload, keys);
     }
 
-    /// Begins a message, as one frame if its length is declared.
-    pub(crate) fn begin(&mut self, kind: MessageKind, length: Option<u64>, keys: MaskKeys<'_>) {
-        let opcode = opcode(kind);
+    /// Begins a message, as one frame if its length is declared; such a one is not compressed.
+    pub(crate) fn begin(&mut self, kind: MessageKind, length: Option<u64>, compress: bool, keys: MaskKeys<'_>) {
+        let compressed = compress && length.is_none() && self.compress_from.is_some();
+        let opcode = opcode(kind, compressed);
         let single = length.map(|len| {
             self.frames += 1;
             let mask = self.key(keys);
@@ -127,7 +154,7 @@ impl Outbox {
             self.pieces.push_back(Piece::Header { header: header.freeze(), len });
             SingleFrame { remaining: len, mask: mask.map(Mask::new) }
         });
-        self.open = Some(OpenMessage { opcode, last_header: None, single });
+        self.open = Some(OpenMessage { opcode, last_header: None, single, compressed, unflushed: false });
     }
 
     /// Adds a chunk to the open message, as a copy. At most `max_frame_payload` bytes.
@@ -139,6 +166,10 @@ impl Outbox {
                 None => payload.extend_from_slice(data),
             }
             self.push_body(payload.freeze(), None);
+        } else if self.compress_from.is_some() && data.len() > PLAIN_MAX {
+            for part in data.chunks(PLAIN_MAX) {
+                self.chunk_copied(part, keys);
+            }
         } else {
             let opcode = self.next_opcode();
             self.copied(opcode, false, data, keys);
@@ -155,6 +186,17 @@ impl Outbox {
         } else {
             let opcode = self.next_opcode();
             self.shared(opcode, false, data, keys);
+        }
+    }
+
+    /// Makes what has been written of the open message readable to the peer, without waiting for more of it.
+    pub(crate) fn flush(&mut self) {
+        if let Some(open) = &mut self.open
+            && std::mem::take(&mut open.unflushed)
+        {
+            open.last_header = None;
+            self.len += Piece::Flush.len();
+            self.pieces.push_back(Piece::Flush);
         }
     }
 
@@ -212,16 +254,20 @@ impl Outbox {
 
     fn next_opcode(&mut self) -> OpCode {
         match &mut self.open {
-            Some(open) => std::mem::replace(&mut open.opcode, OpCode::Continuation),
+            Some(open) => {
+                open.unflushed = open.compressed;
+                std::mem::replace(&mut open.opcode, OpCode::Continuation)
+            }
             None => OpCode::Continuation,
         }
     }
 
-    /// A client copies in any case, in order to mask; up to a frame at a time it does so at once.
+    /// A client copies in any case, in order to mask; up to a frame at a time it does so at once, unless what is masked is
+    /// to be compressed before.
     fn copy_max(&self) -> usize {
         match self.role {
-            Role::Client => self.max_frame_payload,
-            Role::Server => COPY_MAX.min(self.max_frame_payload),
+            Role::Client if self.compress_from.is_none() => self.max_frame_payload,
+            _ => COPY_MAX.min(self.max_frame_payload),
         }
     }
 
@@ -243,8 +289,11 @@ impl Outbox {
 
     /// Queues one frame with a copy of its payload.
     fn copied(&mut self, opcode: OpCode, fin: bool, data: &[u8], keys: MaskKeys<'_>) {
-        self.frames += 1;
-        let header = FrameHeader { fin, opcode, mask: self.key(keys), len: data.len() as u64 };
+        // Plain frames are masked and counted when they become others.
+        let is_plain = self.compress_from.is_some();
+        self.frames += u64::from(!is_plain);
+        let mask = if is_plain { None } else { self.key(keys) };
+        let header = FrameHeader { fin, opcode, mask, len: data.len() as u64 };
         let tail = self.tail(MAX_HEADER + data.len());
         let at = tail.len();
         self.len += push_frame(tail, header, data);
@@ -282,9 +331,11 @@ pub(super) fn push_frame(out: &mut BytesMut, header: FrameHeader, payload: &[u8]
     out.len() - before
 }
 
-fn opcode(kind: MessageKind) -> OpCode {
-    match kind {
-        MessageKind::Text => OpCode::Text,
-        MessageKind::Binary => OpCode::Binary,
+fn opcode(kind: MessageKind, compressed: bool) -> OpCode {
+    match (kind, compressed) {
+        (MessageKind::Text, false) => OpCode::Text,
+        (MessageKind::Binary, false) => OpCode::Binary,
+        (MessageKind::Text, true) => OpCode::CompressedText,
+        (MessageKind::Binary, true) => OpCode::CompressedBinary,
     }
 }

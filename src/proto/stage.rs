@@ -7,9 +7,13 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Bytes, BytesMut};
 
-use super::send::{Large, MaskKeys, Outbox, Piece, push_frame};
+use super::{
+    deflation::{BUDGET, Deflation},
+    send::{Large, MaskKeys, Outbox, Piece, push_frame},
+};
 use crate::{
     close::{CloseCode, CloseFrame},
+    compression::Codec,
     role::Role,
     wire::header::{FrameHeader, MAX_HEADER, OpCode},
 };
@@ -48,6 +52,8 @@ impl Item {
 pub(crate) struct Stage {
     role: Role,
     max_frame_payload: usize,
+    /// Messages are compressed.
+    deflation: Option<Box<Deflation>>,
     /// Fetched, not yet encoded.
     pieces: VecDeque<Piece>,
     pieces_len: usize,
@@ -71,6 +77,7 @@ impl Stage {
         Self {
             role,
             max_frame_payload,
+            deflation: None,
             pieces: VecDeque::new(),
             pieces_len: 0,
             items: VecDeque::new(),
@@ -82,6 +89,23 @@ impl Stage {
             control_frames: 0,
             control_staged: 0,
         }
+    }
+
+    /// Compression has been agreed on.
+    pub(crate) fn enable_compression(&mut self, codec: &Codec) {
+        if codec.compress_from.is_some() {
+            self.deflation = Some(Box::new(Deflation::new(codec, self.role, self.max_frame_payload)));
+        }
+    }
+
+    /// Compressing takes its time, so that other things should get their turn now and then.
+    pub(crate) fn is_compressing(&self) -> bool {
+        self.deflation.is_some()
+    }
+
+    /// Something has been fetched and not encoded: the stage is full, or compressing goes on in another round.
+    pub(crate) fn has_unstaged(&self) -> bool {
+        !self.pieces.is_empty()
     }
 
     /// Data frames of large payloads, and control frames, prepared so far.
@@ -158,10 +182,16 @@ impl Stage {
     /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
     pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
         self.place_control();
+        let mut budget = BUDGET;
         while self.items_len < STAGE_MAX
+            && budget > 0
             && let Some(piece) = self.pieces.pop_front()
         {
             let len = piece.len();
+            if self.deflation.as_ref().is_some_and(|deflation| deflation.takes(&piece)) {
+                self.deflate(piece, &mut budget, keys);
+                continue;
+            }
             match piece {
                 Piece::Frames(frames) => {
                     self.push_frames(frames.freeze());
@@ -193,10 +223,25 @@ impl Stage {
                         self.pieces.push_front(Piece::Large(large));
                     }
                 }
+                Piece::Flush => self.pieces_len -= len,
             }
         }
         // What has just been staged may have completed the frame they wait for.
         self.place_control();
+    }
+
+    fn deflate(&mut self, piece: Piece, budget: &mut usize, keys: MaskKeys<'_>) {
+        let Some(deflation) = &mut self.deflation else { return };
+        self.pieces_len -= piece.len();
+        let encoded = deflation.encode(piece, budget, keys);
+        if let Some(rest) = encoded.rest {
+            self.pieces_len += rest.len();
+            self.pieces.push_front(rest);
+        }
+        self.frames += encoded.frames;
+        if !encoded.bytes.is_empty() {
+            self.push_frames(encoded.bytes.freeze());
+        }
     }
 
     /// What the transport should be given; the number of slices used.
@@ -264,7 +309,8 @@ impl Stage {
     /// Drops everything; the transport takes no more.
     pub(crate) fn clear(&mut self) {
         let Self { frames, control_frames, .. } = *self;
-        *self = Self { frames, control_frames, ..Self::new(self.role, self.max_frame_payload) };
+        let deflation = self.deflation.take();
+        *self = Self { frames, control_frames, deflation, ..Self::new(self.role, self.max_frame_payload) };
     }
 
     /// Puts waiting control frames at the next frame boundary, if it is known yet, behind those that stand there.
@@ -360,7 +406,7 @@ impl Stage {
 
 /// The bytes that our own frame at the front of `bytes` takes on the wire.
 fn frame_len(bytes: &[u8], role: Role) -> usize {
-    match FrameHeader::parse(bytes, role == Role::Client) {
+    match FrameHeader::parse(bytes, role == Role::Client, true) {
         Ok(Some((header, size))) => size.saturating_add(usize::try_from(header.len).unwrap_or(usize::MAX)),
         // Not reached: a header is never split between items.
         _ => usize::MAX,

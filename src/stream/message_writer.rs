@@ -29,11 +29,12 @@ pub struct StartMessage<'a> {
     writable: Option<&'a mut Writable>,
     kind: MessageKind,
     length: Option<u64>,
+    compress: bool,
 }
 
 impl<'a> StartMessage<'a> {
     pub(super) fn new(writable: &'a mut Writable, kind: MessageKind) -> Self {
-        Self { writable: Some(writable), kind, length: None }
+        Self { writable: Some(writable), kind, length: None, compress: true }
     }
 
     /// Declares the length of the whole message in bytes, at most 2^63 - 1; it is sent as a single frame.
@@ -52,8 +53,32 @@ impl<'a> StartMessage<'a> {
     /// message.finish().await
     /// # }
     /// ```
+    ///
+    /// Such a message is not compressed: how many bytes it would take is not known before its end.
     pub fn length(mut self, bytes: u64) -> Self {
         self.length = Some(bytes.min(i64::MAX as u64));
+        self
+    }
+
+    /// Whether the message is compressed, where the two ends have agreed on that
+    /// ([`Config::compression`](crate::Config::compression)); otherwise nothing is. Default `true`. Say `false` for what is
+    /// compressed already: it would only cost time.
+    ///
+    /// What is compressed may wait for more of it: see [`MessageWriter::flush`].
+    ///
+    /// ```no_run
+    /// # async fn example(mut writable: wsstream::Writable) -> Result<(), Box<dyn std::error::Error>> {
+    /// use wsstream::MessageKind;
+    ///
+    /// let mut video = tokio::fs::File::open("video.mp4").await?;
+    /// let mut message = writable.start_message(MessageKind::Binary).compress(false).await?;
+    /// tokio::io::copy(&mut video, &mut message).await?;
+    /// message.finish().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
         self
     }
 }
@@ -62,9 +87,9 @@ impl<'a> Future for StartMessage<'a> {
     type Output = Result<MessageWriter<'a>, WriteError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (kind, length) = (self.kind, self.length);
+        let (kind, length, compress) = (self.kind, self.length, self.compress);
         let Some(writable) = &mut self.writable else { return Poll::Pending };
-        ready_or_pending!(writable.poll_begin(kind, length, cx))?;
+        ready_or_pending!(writable.poll_begin(kind, length, compress, cx))?;
         Poll::Ready(
             self.writable
                 .take()
@@ -138,6 +163,32 @@ impl MessageWriter<'_> {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Waits until everything written so far is on its way, and readable to the peer before more of the message follows.
+    ///
+    /// Without compression that much happens by itself, and this only waits for the transport. What is compressed waits for
+    /// more that it can be compressed together with, up to some hundred KiB, unless it is flushed or finished; each flush
+    /// costs 5 bytes and some of the ratio.
+    ///
+    /// # Errors
+    /// As for [`Writable::flush`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: once polled, it is flushed in the background.
+    ///
+    /// ```no_run
+    /// # async fn example(mut writable: wsstream::Writable) -> Result<(), wsstream::WriteError> {
+    /// use wsstream::MessageKind;
+    ///
+    /// let mut log = writable.start_message(MessageKind::Text).await?;
+    /// log.write("a line that is to be read at once\n").await?;
+    /// log.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn flush(&mut self) -> Result<(), WriteError> {
+        Waiting::new(self, |writer, cx| writer.writable.poll_message_flushed(cx)).await
     }
 
     /// Ends the message. This has happened when the call returns; the future only tells whether it went well.
@@ -214,7 +265,7 @@ impl AsyncWrite for MessageWriter<'_> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().writable.poll_flushed(cx).map_err(io::Error::from)
+        self.get_mut().writable.poll_message_flushed(cx).map_err(io::Error::from)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -193,9 +193,10 @@ impl Writable {
         &mut self,
         kind: MessageKind,
         length: Option<u64>,
+        compress: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
-        ready!(self.poll_between(cx, |outbound| outbound.outbox.begin(kind, length, &mut mask_key)))?;
+        ready!(self.poll_between(cx, |outbound| outbound.outbox.begin(kind, length, compress, &mut mask_key)))?;
         self.in_message = true;
         Poll::Ready(Ok(()))
     }
@@ -241,6 +242,16 @@ impl Writable {
         // Whatever came of it, the state tells.
         let _ = self.engine.step(Half::Writer);
         self.shared.outbound()
+    }
+
+    /// As [`poll_flushed`](Self::poll_flushed), for what has been written of a message.
+    pub(super) fn poll_message_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let mut outbound = self.shared.outbound();
+        if matches!(outbound.state, WriteState::Open) {
+            outbound.outbox.flush();
+        }
+        drop(outbound);
+        self.poll_flushed(cx)
     }
 
     /// After something was put into the outbox: wakes the driver if it had nothing to write.

@@ -1,4 +1,5 @@
-//! Frame headers (RFC 6455, 5.2): 2 to 14 bytes, decoded from any split of the input.
+//! Frame headers (RFC 6455, 5.2): 2 to 14 bytes, decoded from any split of the input. RSV1 marks the first frame of a
+//! compressed message (RFC 7692, 6).
 
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -12,6 +13,7 @@ pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,23 +24,35 @@ pub(crate) enum OpCode {
     Close = 0x8,
     Ping = 0x9,
     Pong = 0xA,
+    /// With RSV1: the message is compressed.
+    CompressedText = 0x41,
+    CompressedBinary = 0x42,
 }
 
 impl OpCode {
-    fn from_nibble(nibble: u8) -> Result<Self, ProtocolError> {
-        Ok(match nibble {
+    /// From a first byte without FIN; RSV2 and RSV3 are clear.
+    fn from_bits(bits: u8) -> Result<Self, ProtocolError> {
+        Ok(match bits {
             0x0 => Self::Continuation,
             0x1 => Self::Text,
             0x2 => Self::Binary,
             0x8 => Self::Close,
             0x9 => Self::Ping,
             0xA => Self::Pong,
-            other => return Err(ProtocolError::ReservedOpcode(other)),
+            0x41 => Self::CompressedText,
+            0x42 => Self::CompressedBinary,
+            0x40 | 0x48 | 0x49 | 0x4A => return Err(ProtocolError::MisplacedCompression),
+            other => return Err(ProtocolError::ReservedOpcode(other & 0x0F)),
         })
     }
 
     pub(crate) fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
+    }
+
+    /// Begins a compressed message.
+    pub(crate) fn is_compressed(self) -> bool {
+        self as u8 & RSV1 != 0
     }
 }
 
@@ -54,14 +68,16 @@ pub(crate) struct FrameHeader {
 impl FrameHeader {
     /// Reads a header from the front of `bytes`: it and its length, or `None` while bytes are missing.
     ///
-    /// What is wrong is reported at the first byte that shows it. `masked` says what the sender's role demands (5.1).
+    /// What is wrong is reported at the first byte that shows it. `masked` says what the sender's role demands (5.1),
+    /// `compression` whether RSV1 has a meaning.
     #[inline]
-    pub(crate) fn parse(bytes: &[u8], masked: bool) -> Result<Option<(Self, usize)>, ProtocolError> {
+    pub(crate) fn parse(bytes: &[u8], masked: bool, compression: bool) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
-        if first & RESERVED != 0 {
+        let reserved = if compression { RESERVED & !RSV1 } else { RESERVED };
+        if first & reserved != 0 {
             return Err(ProtocolError::ReservedBits);
         }
-        let opcode = OpCode::from_nibble(first & 0x0F)?;
+        let opcode = OpCode::from_bits(first & !FIN)?;
         let fin = first & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
@@ -142,22 +158,33 @@ pub(crate) struct HeaderDecoder {
 impl HeaderDecoder {
     /// Takes a header from the front of `input`; `None` when all of `input` has been taken and more is needed.
     #[inline]
-    pub(crate) fn decode(&mut self, input: &mut BytesMut, masked: bool) -> Result<Option<FrameHeader>, ProtocolError> {
+    pub(crate) fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        masked: bool,
+        compression: bool,
+    ) -> Result<Option<FrameHeader>, ProtocolError> {
         if self.len == 0
-            && let Some((header, size)) = FrameHeader::parse(input, masked)?
+            && let Some((header, size)) = FrameHeader::parse(input, masked, compression)?
         {
             input.advance(size);
             return Ok(Some(header));
         }
-        self.decode_pieces(input, masked)
+        self.decode_pieces(input, masked, compression)
     }
 
     #[cold]
-    fn decode_pieces(&mut self, input: &mut BytesMut, masked: bool) -> Result<Option<FrameHeader>, ProtocolError> {
+    fn decode_pieces(
+        &mut self,
+        input: &mut BytesMut,
+        masked: bool,
+        compression: bool,
+    ) -> Result<Option<FrameHeader>, ProtocolError> {
         while !input.is_empty() {
             self.bytes[usize::from(self.len)] = input.get_u8();
             self.len += 1;
-            if let Some((header, _)) = FrameHeader::parse(&self.bytes[..usize::from(self.len)], masked)? {
+            let so_far = &self.bytes[..usize::from(self.len)];
+            if let Some((header, _)) = FrameHeader::parse(so_far, masked, compression)? {
                 self.len = 0;
                 return Ok(Some(header));
             }
@@ -189,9 +216,9 @@ mod tests {
                         let mut decoder = HeaderDecoder::default();
                         let (mut a, mut b) = (bytes.clone(), bytes.clone().split_off(cut));
                         a.truncate(cut);
-                        let first = decoder.decode(&mut a, mask.is_some()).unwrap();
+                        let first = decoder.decode(&mut a, mask.is_some(), false).unwrap();
                         assert!(a.is_empty(), "everything is taken");
-                        let second = decoder.decode(&mut b, mask.is_some()).unwrap();
+                        let second = decoder.decode(&mut b, mask.is_some(), false).unwrap();
                         assert_eq!(first.or(second), Some(header), "cut at {cut}");
                     }
                 }
@@ -203,7 +230,7 @@ mod tests {
     fn a_header_leaves_the_payload() {
         let mut input = encoded(FrameHeader { fin: true, opcode: OpCode::Text, mask: None, len: 3 });
         input.extend_from_slice(b"abc");
-        HeaderDecoder::default().decode(&mut input, false).unwrap().unwrap();
+        HeaderDecoder::default().decode(&mut input, false, false).unwrap().unwrap();
         assert_eq!(&input[..], b"abc");
     }
 
@@ -216,38 +243,58 @@ mod tests {
             &[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 1],
         ];
         for bytes in cases {
-            assert_eq!(FrameHeader::parse(bytes, false), Err(ProtocolError::OverlongLength), "{bytes:?}");
+            assert_eq!(FrameHeader::parse(bytes, false, false), Err(ProtocolError::OverlongLength), "{bytes:?}");
         }
     }
 
     #[test]
     fn the_64th_bit_of_a_length_must_be_clear() {
         let bytes = [0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(FrameHeader::parse(&bytes, false), Err(ProtocolError::LengthTooLarge));
+        assert_eq!(FrameHeader::parse(&bytes, false, false), Err(ProtocolError::LengthTooLarge));
     }
 
     #[test]
     fn reserved_bits_and_opcodes_fail_at_the_first_byte() {
         for bit in [0x10, 0x20, 0x40] {
-            assert_eq!(FrameHeader::parse(&[0x82 | bit], false), Err(ProtocolError::ReservedBits));
+            assert_eq!(FrameHeader::parse(&[0x82 | bit], false, false), Err(ProtocolError::ReservedBits));
         }
         for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-            assert_eq!(FrameHeader::parse(&[0x80 | opcode], false), Err(ProtocolError::ReservedOpcode(opcode)));
+            assert_eq!(FrameHeader::parse(&[0x80 | opcode], false, false), Err(ProtocolError::ReservedOpcode(opcode)));
+        }
+    }
+
+    #[test]
+    fn the_first_frame_of_a_message_may_say_that_it_is_compressed() {
+        for (first, opcode) in [(0xC1, OpCode::CompressedText), (0x42, OpCode::CompressedBinary)] {
+            let (header, _) = FrameHeader::parse(&[first, 0], false, true).unwrap().unwrap();
+            assert!(header.opcode == opcode && opcode.is_compressed() && !opcode.is_control());
+            assert_eq!(encoded(header)[0], first);
+        }
+        for (first, error) in [
+            (0xC0, ProtocolError::MisplacedCompression),
+            (0xC8, ProtocolError::MisplacedCompression),
+            (0xC9, ProtocolError::MisplacedCompression),
+            (0xCA, ProtocolError::MisplacedCompression),
+            (0xC3, ProtocolError::ReservedOpcode(3)),
+            (0xE1, ProtocolError::ReservedBits),
+            (0x92, ProtocolError::ReservedBits),
+        ] {
+            assert_eq!(FrameHeader::parse(&[first], false, true), Err(error), "{first:x}");
         }
     }
 
     #[test]
     fn control_frames_are_short_and_whole() {
         for opcode in [8, 9, 10] {
-            assert_eq!(FrameHeader::parse(&[opcode], false), Err(ProtocolError::FragmentedControl));
-            assert_eq!(FrameHeader::parse(&[0x80 | opcode, 126], false), Err(ProtocolError::ControlTooLong));
-            assert!(FrameHeader::parse(&[0x80 | opcode, 125], false).unwrap().is_some());
+            assert_eq!(FrameHeader::parse(&[opcode], false, false), Err(ProtocolError::FragmentedControl));
+            assert_eq!(FrameHeader::parse(&[0x80 | opcode, 126], false, false), Err(ProtocolError::ControlTooLong));
+            assert!(FrameHeader::parse(&[0x80 | opcode, 125], false, false).unwrap().is_some());
         }
     }
 
     #[test]
     fn the_role_decides_about_masking() {
-        assert_eq!(FrameHeader::parse(&[0x82, 0x00], true), Err(ProtocolError::Unmasked));
-        assert_eq!(FrameHeader::parse(&[0x82, 0x80], false), Err(ProtocolError::Masked));
+        assert_eq!(FrameHeader::parse(&[0x82, 0x00], true, false), Err(ProtocolError::Unmasked));
+        assert_eq!(FrameHeader::parse(&[0x82, 0x80], false, false), Err(ProtocolError::Masked));
     }
 }

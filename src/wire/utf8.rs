@@ -36,6 +36,13 @@ impl Utf8Validator {
         self.partial_len > 0
     }
 
+    /// Puts the bytes of the character begun before at the front of `into`, and forgets them; how many.
+    pub(crate) fn take_partial(&mut self, into: &mut [u8]) -> usize {
+        let len = usize::from(std::mem::take(&mut self.partial_len));
+        into[..len].copy_from_slice(&self.partial[..len]);
+        len
+    }
+
     /// Adds one byte to the character begun before: its bytes once it is whole.
     pub(crate) fn complete(&mut self, byte: u8) -> Result<Option<([u8; 4], usize)>, NotUtf8> {
         let len = usize::from(self.partial_len) + 1;

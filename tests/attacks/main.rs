@@ -5,6 +5,7 @@
 
 mod allocator;
 mod closing;
+mod compression;
 mod frames;
 mod handshake;
 mod messages;

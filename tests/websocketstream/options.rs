@@ -1,7 +1,7 @@
 //! Options of the handshake that no public test looks at.
 
 use tokio::io::{DuplexStream, duplex};
-use wsstream::{Config, Connect, ConnectErrorKind, WebSocketStream};
+use wsstream::{Compression, Config, Connect, ConnectErrorKind, WebSocketStream};
 
 use super::peer::{PIPE, Peer, header, try_open};
 
@@ -53,6 +53,25 @@ async fn a_subprotocol_that_is_not_acknowledged_fails_the_handshake() {
     let lax = Config::default().require_protocol(false);
     let (result, _peer) = try_open("", |connect| connect.protocols(["a"]).config(lax)).await;
     assert_eq!(result.unwrap().protocol(), "");
+}
+
+#[tokio::test]
+async fn compression_is_offered_as_browsers_do_where_it_is_turned_on() {
+    for (compression, offer) in
+        [(None, None), (Some(Compression::default()), Some("permessage-deflate; client_max_window_bits"))]
+    {
+        let (client, server) = duplex(PIPE);
+        let mut peer = Peer { io: server };
+        let config = Config::default().compression(compression);
+        let connect = WebSocketStream::connect_over("ws://localhost/", client).config(config).into_future();
+        let serve = async {
+            let request = peer.request().await;
+            assert_eq!(header(&request, "sec-websocket-extensions"), offer);
+            peer.switch_protocols(&request, "").await;
+        };
+        let (ws, ()) = tokio::join!(connect, serve);
+        assert_eq!(ws.unwrap().extensions(), "");
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     close::{CloseFrame, CloseInfo},
+    compression::Codec,
     config::Config,
     error::{ConnectionError, Outcome},
     role::Role,
@@ -116,6 +117,12 @@ impl Connection {
         }
     }
 
+    /// Compression has been agreed on.
+    pub(crate) fn enable_compression(&mut self, codec: &Codec) {
+        self.receiver.enable_compression(codec.receive_takeover);
+        self.stage.enable_compression(codec);
+    }
+
     // ---- what the application did ----
 
     /// Takes what the application has queued.
@@ -189,6 +196,7 @@ impl Connection {
     /// Nobody wants what comes in any more.
     pub(crate) fn discard(&mut self, now: Instant) {
         self.discarding = true;
+        self.receiver.discard();
         self.reader_caught_up(now);
     }
 

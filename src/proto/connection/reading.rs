@@ -25,6 +25,11 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::Closing | Phase::WriteBroken)
     }
 
+    /// [`receive`](Self::receive) has something to give before more bytes have arrived, even for no input.
+    pub(crate) fn has_more(&self) -> bool {
+        self.is_delivering() && self.receiver.has_more()
+    }
+
     /// Bytes have arrived.
     pub(crate) fn arrived(&mut self, len: usize, now: Instant) {
         self.bytes_received += len as u64;

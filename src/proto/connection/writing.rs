@@ -24,7 +24,8 @@ impl Connection {
     #[cold]
     fn fill_close(&mut self, all_fetched: bool, keys: MaskKeys<'_>) {
         let due = matches!(self.phase, Phase::Closing | Phase::Replying);
-        if due && !self.close_staged && all_fetched && self.stage.is_idle() && !self.unflushed {
+        let all_staged = all_fetched && !self.stage.has_unstaged();
+        if due && !self.close_staged && all_staged && self.stage.is_idle() && !self.unflushed {
             self.stage_close(keys);
         }
     }
@@ -49,7 +50,7 @@ impl Connection {
         self.stage.only_slice()
     }
 
-    /// Bytes fetched and not yet written; control frames do not count.
+    /// Bytes fetched and not yet written; control frames do not count, nor does what is being compressed.
     pub(crate) fn unwritten(&self) -> usize {
         self.stage.data_len()
     }
@@ -57,6 +58,11 @@ impl Connection {
     /// Nothing is ready to be written.
     pub(crate) fn is_write_idle(&self) -> bool {
         self.stage.is_idle()
+    }
+
+    /// Rounds of writing take long.
+    pub(crate) fn is_compressing(&self) -> bool {
+        self.stage.is_compressing()
     }
 
     /// The transport has taken `len` bytes.

@@ -6,7 +6,7 @@ use super::{
     Pair,
     applications::{Applications, Op},
 };
-use crate::message::MessageKind;
+use crate::{compression::Compression, message::MessageKind};
 
 fn op() -> impl Strategy<Value = Op> {
     let kind = || prop_oneof![Just(MessageKind::Text), Just(MessageKind::Binary)];
@@ -17,6 +17,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(end, kind, len)| Op::Begin(end, kind, len)),
         6 => (any::<bool>(), len()).prop_map(|(end, len)| Op::Chunk(end, len)),
         4 => any::<bool>().prop_map(Op::Finish),
+        2 => any::<bool>().prop_map(Op::Flush),
         4 => any::<bool>().prop_map(Op::Ping),
         2 => (any::<bool>(), 3000..3010u16).prop_map(|(end, code)| Op::Close(end, code)),
         1 => any::<bool>().prop_map(Op::LeaveUnfinished),
@@ -41,9 +42,11 @@ proptest! {
     fn closing_always_ends_in_bounded_time_and_a_clean_end_has_sent_everything(
         capacity in prop_oneof![Just(1usize), Just(50), Just(100_000)],
         read_size in prop_oneof![Just(1usize), Just(10), Just(10_000)],
+        compresses in any::<bool>(),
         ops in proptest::collection::vec(op(), 0..40),
     ) {
-        let mut pair = Pair::new(&super::config().max_frame_payload(1000), capacity);
+        let compression = compresses.then(|| Compression::default().min_size(0));
+        let mut pair = Pair::new(&super::config().max_frame_payload(1000).compression(compression), capacity);
         (pair.client.read_size, pair.server.read_size) = (read_size, read_size);
         let mut applications = Applications::new(pair);
         for op in &ops {

@@ -15,6 +15,8 @@ mod closing;
 #[cfg(test)]
 mod cuts;
 #[cfg(test)]
+mod deflate;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod liveness;
@@ -38,6 +40,7 @@ use super::{
 };
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
+    compression::{Codec, DeflateParams},
     config::Config,
     error::ConnectionError,
     message::MessageKind,
@@ -48,6 +51,7 @@ const CONT: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
@@ -148,6 +152,7 @@ pub(crate) type Seen = (MessageKind, Vec<u8>, bool);
 pub(crate) struct Endpoint {
     connection: Connection,
     outbox: Outbox,
+    codec: Option<Codec>,
     keys: Box<dyn FnMut() -> [u8; 4]>,
     role: Role,
     input: BytesMut,
@@ -160,6 +165,8 @@ pub(crate) struct Endpoint {
     pongs: Vec<u64>,
     /// The application does not read.
     lags: bool,
+    /// It will not read any more, and so there is nothing to see of what would have to be inflated.
+    is_blind: bool,
     /// The answer to a Close frame waits for the reader.
     waits_for_reader: bool,
     /// The application has closed for writing.
@@ -169,10 +176,19 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// With compression, if the configuration has it: both ends are taken to agree on it without limits.
     fn new(role: Role, config: &Config, now: Instant) -> Self {
+        let mut connection = Connection::new(role, config, now);
+        let mut outbox = Outbox::new(role, config.max_frame_payload);
+        let codec = config.compression.map(|compression| compression.codec(role, &DeflateParams::default()));
+        if let Some(codec) = &codec {
+            connection.enable_compression(codec);
+            outbox.enable_compression(codec);
+        }
         Self {
-            connection: Connection::new(role, config, now),
-            outbox: Outbox::new(role, config.max_frame_payload),
+            connection,
+            outbox,
+            codec,
             keys: Box::new(counted_keys()),
             role,
             input: BytesMut::new(),
@@ -181,6 +197,7 @@ impl Endpoint {
             closes_seen: 0,
             pongs: Vec::new(),
             lags: false,
+            is_blind: false,
             waits_for_reader: false,
             closed: false,
             close: None,
@@ -203,7 +220,7 @@ impl Endpoint {
 
     fn begin(&mut self, kind: MessageKind, length: Option<u64>) {
         assert!(self.is_writable());
-        self.outbox.begin(kind, length, &mut *self.keys);
+        self.outbox.begin(kind, length, true, &mut *self.keys);
     }
 
     fn chunk(&mut self, data: impl Into<Bytes>) {
@@ -259,8 +276,12 @@ impl Endpoint {
         if let Some(error) = self.fail.take() {
             self.connection.fail(error, now, &mut *self.keys);
         }
+        let waiting = self.connection.unwritten();
         self.connection.fill(all_fetched, &mut *self.keys);
         if self.connection.is_write_idle() {
+            if waiting > 0 {
+                return true;
+            }
             if self.connection.needs_flush() {
                 self.connection.flushed(now);
                 return true;
@@ -307,7 +328,7 @@ impl Endpoint {
         if !self.connection.wants_read() || paused {
             return false;
         }
-        if self.input.is_empty() {
+        if self.input.is_empty() && !self.connection.has_more() {
             let bytes = incoming.pop(self.read_size);
             match (bytes.is_empty(), incoming.ended) {
                 (true, true) => self.connection.eof(),
@@ -318,6 +339,7 @@ impl Endpoint {
         }
         while let Some(event) = self.connection.receive(&mut self.input, false, now, &mut *self.keys) {
             match event {
+                Event::Chunk(_) if self.is_blind => {}
                 Event::Chunk(chunk) => {
                     if chunk.first {
                         self.seen.push((chunk.kind, Vec::new(), false));

@@ -55,7 +55,13 @@ pub(crate) fn receive<'a>(
     limit: Option<u64>,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Heard>, Option<ConnectionError>) {
-    let mut receiver = Receiver::new(role, limit);
+    receive_by(Receiver::new(role, limit), pieces)
+}
+
+pub(crate) fn receive_by<'a>(
+    mut receiver: Receiver,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Heard>, Option<ConnectionError>) {
     let mut log = Vec::new();
     for piece in pieces {
         let mut input = BytesMut::from(piece);
@@ -70,7 +76,7 @@ pub(crate) fn receive<'a>(
                     }
                 }
                 Ok(None) => {
-                    assert!(input.is_empty(), "what was not taken is lost");
+                    assert!(input.is_empty() && !receiver.has_more(), "what was not taken is lost");
                     assert!(receiver.held() <= HELD_MAX, "{} bytes are held", receiver.held());
                     break;
                 }
