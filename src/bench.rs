@@ -32,12 +32,12 @@ use crate::{
 };
 
 /// A mask key as the driver draws it.
-pub fn mask_key() -> [u8; 4] {
+pub fn mask_key() -> u32 {
     shared::mask_key()
 }
 
 /// Appends the header of a binary message in one frame.
-pub fn encode_header(mask: Option<[u8; 4]>, len: u64, out: &mut BytesMut) {
+pub fn encode_header(mask: Option<u32>, len: u64, out: &mut BytesMut) {
     FrameHeader { fin: true, opcode: OpCode::Binary, mask, len }.encode(out);
 }
 
@@ -47,12 +47,12 @@ pub fn decode_header(bytes: &[u8], masked: bool) -> Option<(u64, usize)> {
 }
 
 /// Masks the payload of one frame in place.
-pub fn mask(key: [u8; 4], data: &mut [u8]) {
+pub fn mask(key: u32, data: &mut [u8]) {
     Mask::new(key).apply(data);
 }
 
 /// Appends the payload of one frame, masked.
-pub fn copy_and_mask(key: [u8; 4], data: &[u8], out: &mut BytesMut) {
+pub fn copy_and_mask(key: u32, data: &[u8], out: &mut BytesMut) {
     Mask::new(key).copy(data, out);
 }
 
@@ -74,9 +74,11 @@ impl Decoder {
     /// The next chunk in `input`, control frames left out; `None` when all of it has been taken.
     #[inline]
     pub fn chunk(&mut self, input: &mut BytesMut) -> Option<Bytes> {
+        let mut found = None;
+        let mut deliver = |chunk: Chunk| found = Some(chunk.data.freeze());
         loop {
-            match self.0.decode(input, false).expect("frames of a peer that keeps to the rules")? {
-                Received::Chunk(chunk) => return Some(chunk.data.freeze()),
+            match self.0.decode(input, false, &mut deliver).expect("frames of a peer that keeps to the rules")? {
+                Received::Chunk => return found,
                 Received::Ping(_) | Received::Pong(_) | Received::Close(_) => {}
             }
         }

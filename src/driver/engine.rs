@@ -319,8 +319,8 @@ impl Engine {
     }
 
     fn read_transport<T: AsyncRead + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
-        let mut buffer = self.read.prepare().limit(READ_BUFFER);
-        match ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer)) {
+        let (buffer, len) = self.read.prepare(self.connection.ahead(), self.shared.wants_whole());
+        match ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer.limit(len))) {
             Ok(0) => self.connection.eof(),
             Ok(len) => {
                 self.read.filled(len);
@@ -341,17 +341,20 @@ impl Engine {
         loop {
             let before = self.read.input.len();
             let copies = self.read.copies();
-            let event = self.connection.receive(&mut self.read.input, copies, self.now, &mut mask_key);
+            let queue = &mut self.batch;
+            let deliver = |chunk| queue.push_back(Queued { chunk, cost: 0 });
+            let event = self.connection.receive(&mut self.read.input, copies, self.now, &mut mask_key, deliver);
             // What lies behind a chunk keeps its buffer alive as well, but no more than the rest of that one.
             let charge = self.read.charge(before - self.read.input.len());
             self.since_chunk = (self.since_chunk + charge).min(2 * READ_BUFFER);
             match event {
-                Some(Event::Chunk(chunk)) => {
+                Some(Event::Chunk) => {
                     // Counted as it came, so that what lies between chunks and keeps a buffer alive counts too.
                     let came = std::mem::take(&mut self.since_chunk);
-                    let queued = Queued { cost: came.max(chunk.data.len()) + CHUNK_COST, chunk };
-                    sum.add(&queued);
-                    self.batch.push_back(queued);
+                    if let Some(queued) = self.batch.back_mut() {
+                        queued.cost = came.max(queued.chunk.data.len()) + CHUNK_COST;
+                        sum.add(queued);
+                    }
                     if sum.cost >= self.room {
                         break;
                     }
@@ -372,10 +375,14 @@ impl Engine {
         }
 
         if let Some(last) = self.batch.back_mut()
+            && last.chunk.first
             && !last.chunk.last
             && self.shared.wants_whole()
         {
-            self.read.gather(&mut last.chunk.data, self.connection.missing());
+            self.read.gather(&mut last.chunk.data, self.connection.ahead());
+        }
+        if !self.connection.is_in_message() {
+            self.read.end_message();
         }
         let mut inbound = self.shared.inbound();
         let reader = inbound.push(&mut self.batch, sum, self.connection.received());

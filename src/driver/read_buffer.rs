@@ -1,19 +1,26 @@
-//! Read buffers, lent by the worker thread to the connection that is being polled, so that idle ones hold none.
+//! Read buffers, lent by the worker thread to the connection that is being polled, so that idle ones hold none; and how
+//! much is read at a time.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// What is asked of the transport at a time.
+use crate::proto::recv::Ahead;
+
+/// What is asked of the transport at a time, at most.
 pub(crate) const READ_BUFFER: usize = 256 * 1024;
 
-/// A read that fills less than this part of the buffer is copied out of it: what waits in a queue then keeps no
-/// more memory than it counts for, and the buffer is free for the next read.
-const COPY_BELOW: usize = READ_BUFFER / 2;
+/// Frames from this size on are read one by one, or a few together up to [`ALIGNED`] bytes, if they are alike: then their
+/// payload lies in one piece, and what is read is still in the cache when it is used.
+const ALIGNED_FROM: u64 = 16 * 1024;
+const ALIGNED: u64 = 64 * 1024;
 
-/// Frames up to this size are read into memory of their own if they are wanted whole; parts of larger ones are put
-/// together when all are there, so that what a peer announces and does not send costs little address space.
+/// Messages up to this size are read into memory of their own if they are wanted whole; parts of larger ones are put
+/// together as they come, so that what a peer announces and does not send costs little address space.
 const GATHER_MAX: usize = 4 * 1024 * 1024;
+
+/// The most bytes of the header of a frame.
+const HEADER: usize = crate::wire::header::MAX_HEADER;
 
 thread_local! {
     static SPARE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
@@ -23,6 +30,10 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
     pub(crate) input: BytesMut,
+    /// Bytes of the memory that `input` is a part of.
+    size: usize,
+    /// Bytes that the last read could have brought.
+    asked: usize,
     copies: bool,
     /// The last read left room in the buffer.
     is_short: bool,
@@ -35,7 +46,7 @@ pub(crate) struct ReadBuffer {
 impl ReadBuffer {
     /// Begins with bytes that were read along with the handshake.
     pub(crate) fn holding(input: BytesMut) -> Self {
-        Self { input, copies: true, is_short: false, gathers: false, weight: 1 }
+        Self { input, copies: true, weight: 1, ..Self::default() }
     }
 
     /// Everything read has been decoded.
@@ -43,53 +54,72 @@ impl ReadBuffer {
         self.input.is_empty()
     }
 
-    /// Makes room for a read, once everything has been decoded. A buffer that nobody else holds a part of is used
-    /// again from its front. After a short read the next one most likely finds nothing, and the rest of the buffer will do:
-    /// another one would have to be allocated while chunks of this one are about.
-    pub(crate) fn prepare(&mut self) -> &mut BytesMut {
+    /// Makes room for a read, once everything has been decoded, and says how much should be read. A buffer that nobody
+    /// else holds a part of is used again from its front. After a short read the next one most likely finds nothing, and
+    /// the rest of the buffer will do: another one would have to be allocated while chunks of this one are about.
+    ///
+    /// `whole`: messages are wanted whole, so it is worth while to read them in one piece.
+    pub(crate) fn prepare(&mut self, ahead: Ahead, whole: bool) -> (&mut BytesMut, usize) {
         debug_assert!(self.input.is_empty());
-        if self.gathers {
-            if self.input.capacity() > 0 {
-                return &mut self.input;
-            }
+        let asked = match whole {
+            _ if self.gathers => ahead.to_next_payload(),
+            true => aligned(ahead),
+            false => READ_BUFFER,
+        };
+        let goes_on = self.gathers || self.is_short;
+        if !goes_on || self.input.capacity() == 0 {
             self.gathers = false;
-            self.is_short = false;
+            self.make_room(asked);
         }
-        if self.is_short && self.input.capacity() > 0 {
-            return &mut self.input;
-        }
-        if self.input.capacity() == 0 {
-            self.input = SPARE.take();
-        }
-        self.input.reserve(READ_BUFFER);
-        &mut self.input
+        self.asked = asked.min(self.input.capacity());
+        (&mut self.input, self.asked)
     }
 
-    /// The rest of a frame, whose payload so far is `chunk`, is wanted whole: from now on it is read next to that, in
-    /// memory of its own, up to [`GATHER_MAX`]. Of that memory nothing is touched before bytes come.
-    pub(crate) fn gather(&mut self, chunk: &mut BytesMut, missing: u64) {
-        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
-        let worth_it = missing >= 2 * READ_BUFFER && missing.saturating_add(chunk.len()) <= GATHER_MAX;
-        if self.gathers || !worth_it || !self.input.is_empty() {
+    fn make_room(&mut self, size: usize) {
+        let fits = size..=2 * size;
+        if !fits.contains(&self.size) {
+            self.release();
+        } else if self.input.capacity() > 0 && self.input.try_reclaim(self.size) {
             return;
         }
-        let mut whole = BytesMut::with_capacity(chunk.len() + missing);
-        whole.extend_from_slice(chunk);
-        *chunk = whole.split();
-        self.release();
-        self.input = whole;
-        self.gathers = true;
+        self.input = SPARE.with_borrow_mut(|spare| {
+            if fits.contains(&spare.capacity()) { std::mem::take(spare) } else { BytesMut::with_capacity(size) }
+        });
+        self.size = self.input.capacity();
+    }
+
+    /// More of the message that has begun with `chunk` is to come, and it is wanted whole: from now on it is read next to
+    /// that, in memory of its own, up to [`GATHER_MAX`]. Of that memory nothing is touched before bytes come.
+    pub(crate) fn gather(&mut self, chunk: &mut BytesMut, ahead: Ahead) {
+        if self.gathers || !self.input.is_empty() {
+            return;
+        }
+        let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
+        if !self.copies && self.input.capacity() >= rest {
+            self.gathers = true;
+        } else if rest >= chunk.len() && rest as u64 >= ALIGNED && rest.saturating_add(chunk.len()) <= GATHER_MAX {
+            let mut whole = BytesMut::with_capacity(chunk.len() + rest + HEADER);
+            whole.extend_from_slice(chunk);
+            *chunk = whole.split();
+            self.release();
+            self.input = whole;
+            self.gathers = true;
+        }
+    }
+
+    /// The message that was gathered is complete: what is left of its memory is not for others.
+    pub(crate) fn end_message(&mut self) {
+        if self.gathers && self.input.is_empty() {
+            *self = Self { is_short: self.is_short, ..Self::default() };
+        }
     }
 
     /// A read has brought `len` bytes.
     pub(crate) fn filled(&mut self, len: usize) {
-        self.is_short = len < READ_BUFFER && self.input.len() < self.input.capacity();
-        if self.gathers {
-            (self.copies, self.weight) = (false, 1);
-            return;
-        }
-        self.copies = len < COPY_BELOW;
-        self.weight = if self.copies { 1 } else { READ_BUFFER.div_ceil(len) };
+        self.is_short = len < self.asked;
+        // What waits in a queue then keeps no more memory than it counts for, and the buffer is free for the next read.
+        self.copies = !self.gathers && len < self.size / 2;
+        self.weight = if self.gathers || self.copies { 1 } else { self.size.div_ceil(len) };
     }
 
     /// The last read could have brought more, had there been more.
@@ -109,9 +139,167 @@ impl ReadBuffer {
 
     /// Gives the buffer back if nothing waits in it.
     pub(crate) fn release(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > 0 && !self.gathers {
-            let buffer = std::mem::take(&mut self.input);
-            SPARE.set(buffer);
+        if !self.input.is_empty() || self.gathers {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.input);
+        let size = std::mem::take(&mut self.size);
+        SPARE.with_borrow_mut(|spare| {
+            if size > spare.capacity() && buffer.try_reclaim(size) {
+                *spare = buffer;
+            }
+        });
+    }
+}
+
+/// How much is best read next: up to the end of a frame, if those that come are like the last one.
+fn aligned(ahead: Ahead) -> usize {
+    if !(ALIGNED_FROM..=READ_BUFFER as u64).contains(&ahead.frame) {
+        return READ_BUFFER;
+    }
+    let frames = ALIGNED.saturating_sub(ahead.missing) / ahead.frame;
+    let asked = if ahead.missing == 0 {
+        frames.max(1) * ahead.frame - ahead.held as u64
+    } else {
+        ahead.missing + frames * ahead.frame
+    };
+    usize::try_from(asked).unwrap_or(READ_BUFFER).min(READ_BUFFER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        proto::recv::{Chunk, Receiver},
+        role::Role,
+        wire::{
+            header::{FrameHeader, OpCode},
+            mask::Mask,
+        },
+    };
+
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+
+    /// Messages of these sizes, in frames of at most `frame` bytes of payload.
+    fn wire(role: Role, messages: &[usize], frame: usize) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        for (number, &size) in messages.iter().enumerate() {
+            let mut payload = vec![number as u8; size];
+            for index in 0..size.div_ceil(frame).max(1) {
+                let end = frame.saturating_mul(index + 1);
+                let part = &mut payload[frame.saturating_mul(index)..end.min(size)];
+                let fin = end >= size;
+                let opcode = if index == 0 { OpCode::Binary } else { OpCode::Continuation };
+                let mask = (role == Role::Client).then_some(0x0102_0304);
+                FrameHeader { fin, opcode, mask, len: part.len() as u64 }.encode(&mut out);
+                if let Some(key) = mask {
+                    Mask::new(key).apply(part);
+                }
+                out.extend_from_slice(part);
+            }
+        }
+        out.to_vec()
+    }
+
+    #[derive(Debug, Default)]
+    struct Outcome {
+        messages: Vec<BytesMut>,
+        reads: usize,
+        /// Bytes of each message that did not come to lie right behind those before them.
+        copied: Vec<usize>,
+    }
+
+    /// Reads it all from a transport that has at most `burst` bytes at a time. `whole` says of each read whether messages
+    /// are wanted whole.
+    fn read(sender: Role, mut bytes: &[u8], burst: usize, whole: impl Fn(usize) -> bool) -> Outcome {
+        let role = if sender == Role::Client { Role::Server } else { Role::Client };
+        let (mut receiver, mut read) = (Receiver::new(role, None), ReadBuffer::default());
+        let (mut outcome, mut message, mut copied) = (Outcome::default(), BytesMut::new(), 0);
+        let mut left = burst;
+        while !bytes.is_empty() {
+            let whole = whole(outcome.reads);
+            let (buffer, asked) = read.prepare(receiver.ahead(), whole);
+            assert!(asked > 0 && buffer.capacity() >= asked);
+            let len = asked.min(left).min(bytes.len());
+            buffer.extend_from_slice(&bytes[..len]);
+            read.filled(len);
+            bytes = &bytes[len..];
+            left = if left == len { burst } else { left - len };
+            outcome.reads += 1;
+            let mut chunks: Vec<Chunk> = Vec::new();
+            let copies = read.copies();
+            while receiver.decode(&mut read.input, copies, &mut |chunk| chunks.push(chunk)).unwrap().is_some() {}
+            if let Some(last) = chunks.last_mut()
+                && last.first
+                && !last.last
+                && whole
+            {
+                let before = last.data.as_ptr();
+                read.gather(&mut last.data, receiver.ahead());
+                copied += if last.data.as_ptr() == before { 0 } else { last.data.len() };
+            }
+            if !receiver.in_message() {
+                read.end_message();
+            }
+            for chunk in chunks {
+                if message.is_empty() {
+                    message = chunk.data;
+                } else if let Err(data) = message.try_unsplit(chunk.data) {
+                    copied += data.len();
+                    message.extend_from_slice(&data);
+                }
+                if chunk.last {
+                    outcome.messages.push(std::mem::take(&mut message));
+                    outcome.copied.push(std::mem::take(&mut copied));
+                }
+            }
+            read.release();
+        }
+        outcome
+    }
+
+    #[test]
+    fn messages_that_are_alike_are_read_without_a_copy_but_of_their_first_frame() {
+        for role in [Role::Client, Role::Server] {
+            for (size, frame) in [
+                (16 * KIB, usize::MAX),
+                (64 * KIB, usize::MAX),
+                (200 * KIB, usize::MAX),
+                (MIB, 64 * KIB),
+                (MIB - 10, 64 * KIB),
+                (MIB + 1, 64 * KIB),
+                (3 * MIB, 100 * KIB),
+                (3 * MIB, usize::MAX),
+            ] {
+                let sizes = vec![size; 5 + READ_BUFFER / size];
+                let outcome = read(role, &wire(role, &sizes, frame), usize::MAX, |_| true);
+                assert_eq!(outcome.messages.len(), sizes.len());
+                let first = if size > frame || size > READ_BUFFER { frame.min(READ_BUFFER) } else { 0 };
+                // The first messages show what the others will be like.
+                for copied in &outcome.copied[sizes.len() - 3..] {
+                    assert!(*copied <= first, "{copied} of {size} in frames of {frame}: {:?}", outcome.copied);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_stay_whole_however_they_come() {
+        let sizes =
+            [0, 5, 70 * KIB, 70 * KIB, 300 * KIB, 2 * MIB, 2 * MIB, 1, 5 * MIB, 64 * KIB, 64 * KIB, 0, 20 * KIB];
+        for role in [Role::Client, Role::Server] {
+            for frame in [10 * KIB, 64 * KIB, 65 * KIB, usize::MAX] {
+                for (burst, alternate) in [(1000, 7), (65_537, 1), (262_145, 2), (usize::MAX, 1), (usize::MAX, 3)] {
+                    // The application may change its mind at any time.
+                    let outcome = read(role, &wire(role, &sizes, frame), burst, |number| number % alternate == 0);
+                    assert_eq!(outcome.messages.len(), sizes.len());
+                    for (number, (message, size)) in outcome.messages.iter().zip(sizes).enumerate() {
+                        assert_eq!(message.len(), size);
+                        assert!(message.iter().all(|byte| *byte == number as u8), "{number}");
+                    }
+                }
+            }
         }
     }
 }

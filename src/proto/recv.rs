@@ -9,7 +9,7 @@ use crate::{
     message::MessageKind,
     role::Role,
     wire::{
-        header::{FrameHeader, HeaderDecoder, OpCode},
+        header::{FrameHeader, HeaderDecoder, OpCode, header_len},
         mask::Mask,
         utf8::Utf8Validator,
     },
@@ -27,12 +27,36 @@ pub(crate) struct Chunk {
     pub(crate) data: BytesMut,
 }
 
+/// What has been found in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    Chunk(Chunk),
+    /// A chunk, which has been delivered.
+    Chunk,
     Ping(Bytes),
     Pong(Bytes),
     Close(CloseFrame),
+}
+
+/// What is expected of the bytes to come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    /// Payload that the frame which is arriving still misses.
+    pub(crate) missing: u64,
+    /// What is to come of the header behind that, if the message goes on.
+    pub(crate) header: usize,
+    /// Payload that the message still misses; 0 if it will not be delivered as it comes.
+    pub(crate) message: u64,
+    /// A frame and its header.
+    pub(crate) frame: u64,
+    /// Bytes of the next header that have come.
+    pub(crate) held: usize,
+}
+
+impl Ahead {
+    /// Bytes up to where payload begins that belongs right behind what has come.
+    pub(crate) fn to_next_payload(self) -> usize {
+        usize::try_from(self.missing).unwrap_or(usize::MAX).saturating_add(self.header)
+    }
 }
 
 #[derive(Debug)]
@@ -52,6 +76,10 @@ pub(crate) struct Receiver {
     deferred: Option<ConnectionError>,
     frames: u64,
     control_frames: u64,
+    /// Payload of the frame that the last message began with: the last one of a message may be short.
+    last_frame: u64,
+    /// Payload of the last message that is complete.
+    last_message: u64,
 }
 
 #[derive(Debug)]
@@ -86,6 +114,8 @@ impl Receiver {
             deferred: None,
             frames: 0,
             control_frames: 0,
+            last_frame: 0,
+            last_message: 0,
         }
     }
 
@@ -111,12 +141,18 @@ impl Receiver {
         self.message.is_some()
     }
 
-    /// Payload that the frame which has begun still misses, and that will be delivered as it is.
-    pub(crate) fn missing(&self) -> u64 {
-        match (&self.frame, &self.message) {
-            (Some(frame), Some(message)) if !message.compressed => frame.remaining,
-            _ => 0,
-        }
+    /// What to expect of the bytes to come, if they are like those that came. What it costs to be wrong is a copy.
+    pub(crate) fn ahead(&self) -> Ahead {
+        let full = header_len(self.last_frame, self.role == Role::Server);
+        let (missing, is_last) = self.frame.as_ref().map_or((0, false), |frame| (frame.remaining, frame.fin));
+        let message = match &self.message {
+            Some(message) if message.compressed => 0,
+            Some(message) if !is_last => missing + self.last_message.saturating_sub(message.size),
+            _ => missing,
+        };
+        let held = self.header.held();
+        let header = if is_last { 0 } else { full.saturating_sub(held).max(1) };
+        Ahead { missing, header, message, frame: self.last_frame + full as u64, held }
     }
 
     /// Memory kept for bytes that have been taken.
@@ -131,11 +167,16 @@ impl Receiver {
     }
 
     /// The next thing in `input`; `None` when all of it has been taken. Chunks are parts of `input`, or, if `copies`,
-    /// have memory of their own.
+    /// have memory of their own. They go to `deliver`, which can put them where they belong without moving them twice.
     ///
     /// After a Close frame or an error there is nothing more to decode.
     #[inline]
-    pub(crate) fn decode(&mut self, input: &mut BytesMut, copies: bool) -> Result<Option<Received>, ConnectionError> {
+    pub(crate) fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        copies: bool,
+        deliver: &mut impl FnMut(Chunk),
+    ) -> Result<Option<Received>, ConnectionError> {
         if let Some(error) = self.deferred.take() {
             return Err(error);
         }
@@ -147,8 +188,11 @@ impl Receiver {
                     None => return Ok(None),
                 },
             };
-            let received =
-                if frame.opcode.is_control() { self.control(frame, input)? } else { self.data(frame, input, copies)? };
+            let received = if frame.opcode.is_control() {
+                self.control(frame, input)?
+            } else {
+                self.data(frame, input, copies, deliver)?
+            };
             match received {
                 Some(received) => return Ok(Some(received)),
                 None if self.frame.is_some() && input.is_empty() && !self.has_more() => return Ok(None),
@@ -158,7 +202,7 @@ impl Receiver {
     }
 
     /// Checks a header against what came before it (5.4).
-    #[inline]
+    #[inline(always)]
     fn begin(&mut self, header: FrameHeader) -> Result<Frame, ConnectionError> {
         let kind = match header.opcode {
             OpCode::Text | OpCode::CompressedText => Some(MessageKind::Text),
@@ -173,6 +217,7 @@ impl Receiver {
         let message = match (kind, &mut self.message) {
             (Some(kind), message @ None) => {
                 let compressed = header.opcode.is_compressed();
+                self.last_frame = header.len;
                 message.insert(MessageState { kind, compressed, first: true, size: 0, text: Utf8Validator::default() })
             }
             (None, Some(message)) => message,
@@ -198,10 +243,11 @@ impl Receiver {
         mut frame: Frame,
         input: &mut BytesMut,
         copies: bool,
+        deliver: &mut impl FnMut(Chunk),
     ) -> Result<Option<Received>, ConnectionError> {
         let Some(message) = &mut self.message else { return Ok(None) };
         if message.compressed {
-            return self.compressed_data(frame, input);
+            return self.compressed_data(frame, input, deliver);
         }
         let data = match message.kind {
             MessageKind::Binary => frame.take(input, copies),
@@ -213,7 +259,8 @@ impl Receiver {
                     self.deferred = Some(ProtocolError::InvalidText.into());
                     let first = std::mem::take(&mut message.first);
                     let kind = MessageKind::Text;
-                    return Ok(Some(Received::Chunk(Chunk { kind, first, last: false, data })));
+                    deliver(Chunk { kind, first, last: false, data });
+                    return Ok(Some(Received::Chunk));
                 }
             },
         };
@@ -223,17 +270,24 @@ impl Receiver {
         if frame.remaining > 0 {
             self.frame = Some(frame);
         } else if last {
+            self.last_message = message.size;
             self.message = None;
         }
         // The first chunk may be empty: it tells the kind before there is payload. So may the last.
         if data.is_empty() && !first && !last {
             return Ok(None);
         }
-        Ok(Some(Received::Chunk(Chunk { kind, first, last, data })))
+        deliver(Chunk { kind, first, last, data });
+        Ok(Some(Received::Chunk))
     }
 
     /// As [`data`](Self::data), of a compressed message.
-    fn compressed_data(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {
+    fn compressed_data(
+        &mut self,
+        mut frame: Frame,
+        input: &mut BytesMut,
+        deliver: &mut impl FnMut(Chunk),
+    ) -> Result<Option<Received>, ConnectionError> {
         let (Some(message), Some(inflation)) = (&mut self.message, &mut self.inflation) else { return Ok(None) };
         let Inflated { data, bad, done } = inflation.inflate(&mut frame, message, self.max_message_size, input)?;
         let (kind, first) = (message.kind, std::mem::take(&mut message.first));
@@ -250,7 +304,8 @@ impl Receiver {
         if data.is_empty() && !first && !done {
             return Ok(None);
         }
-        Ok(Some(Received::Chunk(Chunk { kind, first, last: done, data })))
+        deliver(Chunk { kind, first, last: done, data });
+        Ok(Some(Received::Chunk))
     }
 
     fn control(&mut self, mut frame: Frame, input: &mut BytesMut) -> Result<Option<Received>, ConnectionError> {

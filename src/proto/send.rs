@@ -26,7 +26,7 @@ const COPY_MAX: usize = 4 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// Where mask keys come from: unpredictable ones in production (RFC 6455, 10.3), counted ones in tests.
-pub(crate) type MaskKeys<'a> = &'a mut dyn FnMut() -> [u8; 4];
+pub(crate) type MaskKeys<'a> = &'a mut dyn FnMut() -> u32;
 
 /// Something that waits to be sent.
 #[derive(Debug)]
@@ -271,7 +271,7 @@ impl Outbox {
         }
     }
 
-    fn key(&self, keys: MaskKeys<'_>) -> Option<[u8; 4]> {
+    fn key(&self, keys: MaskKeys<'_>) -> Option<u32> {
         (self.role == Role::Client).then(keys)
     }
 

@@ -21,6 +21,9 @@ use crate::{
 /// Encoded bytes to have ready for one vectored write.
 const STAGE_MAX: usize = 256 * 1024;
 
+/// Headers that memory is taken for at a time.
+const HEADERS: usize = 16;
+
 /// Control frames that may wait, in bytes; above it reading pauses, so that pings cannot pile up pongs.
 const CONTROL_MAX: usize = 16 * 1024;
 
@@ -70,6 +73,8 @@ pub(crate) struct Stage {
     control_frames: u64,
     /// Bytes of the control frames among the items.
     control_staged: usize,
+    /// Room for the headers of large frames, which do not stand in front of their payload.
+    headers: BytesMut,
 }
 
 impl Stage {
@@ -88,6 +93,7 @@ impl Stage {
             frames: 0,
             control_frames: 0,
             control_staged: 0,
+            headers: BytesMut::new(),
         }
     }
 
@@ -394,9 +400,12 @@ impl Stage {
                 push_frame(&mut out, FrameHeader { fin, opcode, mask: Some(keys()), len }, &payload);
                 self.push_frames(out.freeze());
             } else {
-                let mut out = BytesMut::with_capacity(MAX_HEADER);
-                push_frame(&mut out, FrameHeader { fin, opcode, mask: None, len }, &[]);
-                self.push_frames(out.freeze());
+                if self.headers.capacity() < MAX_HEADER {
+                    self.headers = BytesMut::with_capacity(HEADERS * MAX_HEADER);
+                }
+                push_frame(&mut self.headers, FrameHeader { fin, opcode, mask: None, len }, &[]);
+                let header = self.headers.split().freeze();
+                self.push_frames(header);
                 self.items_len += payload.len();
                 self.items.push_back(Item::Body(payload));
             }

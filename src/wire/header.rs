@@ -61,7 +61,7 @@ impl OpCode {
 pub(crate) struct FrameHeader {
     pub(crate) fin: bool,
     pub(crate) opcode: OpCode,
-    pub(crate) mask: Option<[u8; 4]>,
+    pub(crate) mask: Option<u32>,
     pub(crate) len: u64,
 }
 
@@ -70,7 +70,7 @@ impl FrameHeader {
     ///
     /// What is wrong is reported at the first byte that shows it. `masked` says what the sender's role demands (5.1),
     /// `compression` whether RSV1 has a meaning.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(bytes: &[u8], masked: bool, compression: bool) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let reserved = if compression { RESERVED & !RSV1 } else { RESERVED };
@@ -114,7 +114,7 @@ impl FrameHeader {
             return Ok(Some((Self { fin, opcode, mask: None, len }, at)));
         }
         match bytes.get(at..at + 4).and_then(|b| b.try_into().ok()) {
-            Some(key) => Ok(Some((Self { fin, opcode, mask: Some(key), len }, at + 4))),
+            Some(key) => Ok(Some((Self { fin, opcode, mask: Some(u32::from_ne_bytes(key)), len }, at + 4))),
             None => Ok(None),
         }
     }
@@ -136,9 +136,19 @@ impl FrameHeader {
             }
         }
         if let Some(key) = self.mask {
-            out.put_slice(&key);
+            out.put_slice(&key.to_ne_bytes());
         }
     }
+}
+
+/// Bytes of the header of a frame with `len` bytes of payload.
+pub(crate) fn header_len(len: u64, masked: bool) -> usize {
+    let length = match len {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    };
+    length + if masked { 4 } else { 0 }
 }
 
 /// Sets FIN on a header that has been encoded at the front of `frame`.
@@ -156,8 +166,13 @@ pub(crate) struct HeaderDecoder {
 }
 
 impl HeaderDecoder {
+    /// Bytes of a header that has come in part.
+    pub(crate) fn held(&self) -> usize {
+        usize::from(self.len)
+    }
+
     /// Takes a header from the front of `input`; `None` when all of `input` has been taken and more is needed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(
         &mut self,
         input: &mut BytesMut,
@@ -167,7 +182,7 @@ impl HeaderDecoder {
         if self.len == 0
             && let Some((header, size)) = FrameHeader::parse(input, masked, compression)?
         {
-            input.advance(size);
+            remove(input, size);
             return Ok(Some(header));
         }
         self.decode_pieces(input, masked, compression)
@@ -180,16 +195,31 @@ impl HeaderDecoder {
         masked: bool,
         compression: bool,
     ) -> Result<Option<FrameHeader>, ProtocolError> {
-        while !input.is_empty() {
-            self.bytes[usize::from(self.len)] = input.get_u8();
+        for taken in 0..input.len() {
+            self.bytes[usize::from(self.len)] = input[taken];
             self.len += 1;
             let so_far = &self.bytes[..usize::from(self.len)];
             if let Some((header, _)) = FrameHeader::parse(so_far, masked, compression)? {
                 self.len = 0;
+                remove(input, taken + 1);
                 return Ok(Some(header));
             }
         }
+        input.clear();
         Ok(None)
+    }
+}
+
+/// Takes a header off the front. If hardly anything follows it, that is moved into its place, so that payload read next
+/// lies right behind what was there before.
+#[inline]
+fn remove(input: &mut BytesMut, header: usize) {
+    let rest = input.len() - header;
+    if rest <= MAX_HEADER {
+        input.copy_within(header.., 0);
+        input.truncate(rest);
+    } else {
+        input.advance(header);
     }
 }
 
@@ -208,7 +238,7 @@ mod tests {
     #[test]
     fn every_header_survives_every_split() {
         for len in LENGTHS {
-            for mask in [None, Some([1, 2, 3, 4])] {
+            for mask in [None, Some(0x0403_0201)] {
                 for fin in [false, true] {
                     let header = FrameHeader { fin, opcode: OpCode::Binary, mask, len };
                     let bytes = encoded(header);

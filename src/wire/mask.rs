@@ -5,25 +5,29 @@ use bytes::{BufMut, BytesMut};
 /// A mask key and the position in it: one value serves a frame, however many pieces its payload comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mask {
-    /// Rotated, so that its first byte is the one due next.
-    key: [u8; 4],
+    /// In the order of memory, rotated so that its first byte is the one due next. A number, since one is moved in a
+    /// register where an array goes through memory in pieces.
+    key: u32,
 }
 
 impl Mask {
-    pub(crate) fn new(key: [u8; 4]) -> Self {
+    pub(crate) fn new(key: u32) -> Self {
         Self { key }
+    }
+
+    fn bytes(&self) -> [u8; 4] {
+        self.key.to_ne_bytes()
     }
 
     /// Masks or unmasks the next `data.len()` bytes of the payload.
     #[inline]
     pub(crate) fn apply(&mut self, data: &mut [u8]) {
-        let key32 = u32::from_ne_bytes(self.key);
-        let key = u64::from(key32) << 32 | u64::from(key32);
+        let key = u64::from(self.key) << 32 | u64::from(self.key);
         let (words, rest) = data.as_chunks_mut::<8>();
         for word in words {
             *word = (u64::from_ne_bytes(*word) ^ key).to_ne_bytes();
         }
-        for (byte, key) in rest.iter_mut().zip(self.key.iter().cycle()) {
+        for (byte, key) in rest.iter_mut().zip(self.bytes().iter().cycle()) {
             *byte ^= key;
         }
         // A word is two whole turns of the key, so only the rest moves it.
@@ -33,7 +37,9 @@ impl Mask {
     /// Leaves out `len` bytes of the payload.
     #[inline]
     pub(crate) fn skip(&mut self, len: usize) {
-        self.key.rotate_left(len % 4);
+        let mut bytes = self.bytes();
+        bytes.rotate_left(len % 4);
+        self.key = u32::from_ne_bytes(bytes);
     }
 
     /// Appends `data`, masked, to `out`.
@@ -50,7 +56,7 @@ impl Mask {
         let rest = self.copy_blocks::<16>(rest, out);
         let rest = self.copy_blocks::<8>(rest, out);
         let rest = self.copy_blocks::<4>(rest, out);
-        for (byte, key) in rest.iter().zip(self.key) {
+        for (byte, key) in rest.iter().zip(self.bytes()) {
             out.put_u8(byte ^ key);
         }
         self.skip(rest.len());
@@ -59,12 +65,11 @@ impl Mask {
     /// Appends the front of `data`, masked, as far as it consists of `N` bytes each: whole turns of the key. The rest.
     #[inline]
     fn copy_blocks<'a, const N: usize>(&self, data: &'a [u8], out: &mut BytesMut) -> &'a [u8] {
-        let key = u32::from_ne_bytes(self.key);
         let (blocks, rest) = data.as_chunks::<N>();
         for block in blocks {
             let mut block = *block;
             for word in block.as_chunks_mut::<4>().0 {
-                *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+                *word = (u32::from_ne_bytes(*word) ^ self.key).to_ne_bytes();
             }
             out.extend_from_slice(&block);
         }
@@ -88,7 +93,7 @@ mod tests {
         let data: Vec<u8> = (0..100).collect();
         for len in 0..data.len() {
             for cut in 0..=len {
-                let mut mask = Mask::new(KEY);
+                let mut mask = Mask::new(u32::from_ne_bytes(KEY));
                 let mut masked = data[..len].to_vec();
                 mask.apply(&mut masked[..cut]);
                 mask.apply(&mut masked[cut..]);
@@ -104,7 +109,7 @@ mod tests {
             for cut in [0, 1, 2, 3, 5, len / 2, len] {
                 let cut = cut.min(len);
                 let mut out = BytesMut::from(&b"head"[..]);
-                let mut mask = Mask::new(KEY);
+                let mut mask = Mask::new(u32::from_ne_bytes(KEY));
                 mask.copy(&data[..cut], &mut out);
                 mask.copy(&data[cut..len], &mut out);
                 assert_eq!(&out[..4], b"head");
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn the_example_of_rfc_6455_5_7() {
         let mut data = [0x7F, 0x9F, 0x4D, 0x51, 0x58];
-        Mask::new(KEY).apply(&mut data);
+        Mask::new(u32::from_ne_bytes(KEY)).apply(&mut data);
         assert_eq!(&data, b"Hello");
     }
 }

@@ -36,7 +36,7 @@ pub trait Meter {
     fn measure<T>(&mut self, name: &str, work: Work, case: impl FnMut() -> T);
 }
 
-const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+const KEY: u32 = 0x3D21_FA37;
 
 /// What is handled in a call where messages are small.
 const BATCH: usize = 16 * 1024;

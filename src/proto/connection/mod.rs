@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{
     keepalive::Keepalive,
     pings::Pings,
-    recv::{Chunk, Receiver},
+    recv::Receiver,
     send::{MaskKeys, Outbox},
     stage::Stage,
 };
@@ -33,7 +33,8 @@ const REPLY_GRACE: Duration = Duration::from_millis(100);
 /// What [`Connection::receive`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    Chunk(Chunk),
+    /// A chunk has been delivered.
+    Chunk,
     /// Ping number, round trip.
     Pong(u64, Duration),
     /// The peer's Close frame. Nothing follows it.

@@ -8,7 +8,10 @@ use super::{Connection, Event, Phase, REPLY_GRACE};
 use crate::{
     close::{CloseFrame, CloseInfo},
     error::ConnectionError,
-    proto::{recv::Received, send::MaskKeys},
+    proto::{
+        recv::{Ahead, Chunk, Received},
+        send::MaskKeys,
+    },
     wire::header::OpCode,
 };
 
@@ -36,7 +39,7 @@ impl Connection {
         self.keepalive.heard(now);
     }
 
-    /// The next event in `input`, `None` when more is needed. A fault fails the connection. `copies` as in
+    /// The next event in `input`, `None` when more is needed. A fault fails the connection. `copies` and `deliver` as in
     /// [`Receiver::decode`](crate::proto::recv::Receiver::decode).
     #[inline]
     pub(crate) fn receive(
@@ -45,20 +48,21 @@ impl Connection {
         copies: bool,
         now: Instant,
         keys: MaskKeys<'_>,
+        mut deliver: impl FnMut(Chunk),
     ) -> Option<Event> {
         loop {
             if !self.is_delivering() {
                 input.clear();
                 return None;
             }
-            match self.receiver.decode(input, copies) {
-                Ok(Some(Received::Chunk(chunk))) => {
+            match self.receiver.decode(input, copies, &mut deliver) {
+                Ok(Some(Received::Chunk)) => {
                     self.keepalive.used(now);
                     // Only what somebody takes: neither pings nor unwanted data may keep a closing connection alive.
                     if !self.discarding && self.failure.is_none() {
                         self.progress(now);
                     }
-                    return Some(Event::Chunk(chunk));
+                    return Some(Event::Chunk);
                 }
                 Ok(None) => return None,
                 Ok(Some(received)) => {
@@ -94,13 +98,18 @@ impl Connection {
                 self.peer_closed(frame, now);
                 Some(Event::Close)
             }
-            Received::Chunk(chunk) => Some(Event::Chunk(chunk)),
+            Received::Chunk => Some(Event::Chunk),
         }
     }
 
-    /// Payload that the frame which is arriving still misses.
-    pub(crate) fn missing(&self) -> u64 {
-        self.receiver.missing()
+    /// What to expect of the bytes to come.
+    pub(crate) fn ahead(&self) -> Ahead {
+        self.receiver.ahead()
+    }
+
+    /// A message has begun and its end has not come.
+    pub(crate) fn is_in_message(&self) -> bool {
+        self.receiver.in_message()
     }
 
     fn peer_closed(&mut self, frame: CloseFrame, now: Instant) {

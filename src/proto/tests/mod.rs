@@ -60,11 +60,11 @@ const PONG: u8 = 0x8A;
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Mask keys that are counted: a test that fails does so every time.
-fn counted_keys() -> impl FnMut() -> [u8; 4] {
+fn counted_keys() -> impl FnMut() -> u32 {
     let mut count = 0u32;
     move || {
         count += 1;
-        count.wrapping_mul(0x9E37_79B9).to_be_bytes()
+        count.wrapping_mul(0x9E37_79B9)
     }
 }
 
@@ -153,7 +153,7 @@ pub(crate) struct Endpoint {
     connection: Connection,
     outbox: Outbox,
     codec: Option<Codec>,
-    keys: Box<dyn FnMut() -> [u8; 4]>,
+    keys: Box<dyn FnMut() -> u32>,
     role: Role,
     input: BytesMut,
     pub(crate) read_size: usize,
@@ -337,10 +337,15 @@ impl Endpoint {
             }
             self.input.extend_from_slice(&bytes);
         }
-        while let Some(event) = self.connection.receive(&mut self.input, false, now, &mut *self.keys) {
+        loop {
+            let mut delivered = None;
+            let deliver = |chunk| delivered = Some(chunk);
+            let event = self.connection.receive(&mut self.input, false, now, &mut *self.keys, deliver);
             match event {
-                Event::Chunk(_) if self.is_blind => {}
-                Event::Chunk(chunk) => {
+                None => break,
+                Some(Event::Chunk) if self.is_blind => {}
+                Some(Event::Chunk) => {
+                    let chunk = delivered.expect("a chunk has been delivered");
                     if chunk.first {
                         self.seen.push((chunk.kind, Vec::new(), false));
                     }
@@ -352,8 +357,8 @@ impl Endpoint {
                     data.extend_from_slice(&chunk.data);
                     *whole = chunk.last;
                 }
-                Event::Pong(number, _) => self.pongs.push(number),
-                Event::Close => {
+                Some(Event::Pong(number, _)) => self.pongs.push(number),
+                Some(Event::Close) => {
                     self.closes_seen += 1;
                     if self.waits_for_reader {
                         self.connection.wait_for_reader(now);

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::{
     error::ConnectionError,
     message::MessageKind,
-    proto::recv::{Received, Receiver},
+    proto::recv::{Chunk, Received, Receiver},
     role::Role,
 };
 
@@ -30,10 +30,12 @@ pub(crate) fn note(log: &mut Vec<Heard>, heard: Heard) {
     }
 }
 
-impl From<Received> for Heard {
-    fn from(received: Received) -> Self {
+impl Heard {
+    fn new(received: Received, delivered: Option<Chunk>) -> Self {
+        assert_eq!(received == Received::Chunk, delivered.is_some());
         match received {
-            Received::Chunk(chunk) => {
+            Received::Chunk => {
+                let chunk = delivered.expect("a chunk");
                 if chunk.kind == MessageKind::Text {
                     assert!(std::str::from_utf8(&chunk.data).is_ok(), "text chunks end at a character border");
                 }
@@ -66,9 +68,10 @@ pub(crate) fn receive_by<'a>(
     for piece in pieces {
         let mut input = BytesMut::from(piece);
         loop {
-            match receiver.decode(&mut input, false) {
+            let mut delivered = None;
+            match receiver.decode(&mut input, false, &mut |chunk| delivered = Some(chunk)) {
                 Ok(Some(received)) => {
-                    let heard = Heard::from(received);
+                    let heard = Heard::new(received, delivered);
                     let over = matches!(heard, Heard::Close(..));
                     note(&mut log, heard);
                     if over {
