@@ -144,6 +144,9 @@ impl ReadBuffer {
         }
         let mut buffer = std::mem::take(&mut self.input);
         let size = std::mem::take(&mut self.size);
+        if size == 0 {
+            return;
+        }
         SPARE.with_borrow_mut(|spare| {
             if size > spare.capacity() && buffer.try_reclaim(size) {
                 *spare = buffer;

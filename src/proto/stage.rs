@@ -18,8 +18,11 @@ use crate::{
     wire::header::{FrameHeader, MAX_HEADER, OpCode},
 };
 
-/// Encoded bytes to have ready for one vectored write.
-const STAGE_MAX: usize = 256 * 1024;
+/// Bytes to have ready for one vectored write where they are references to what the application sent.
+const STAGE_MAX: usize = 1024 * 1024;
+
+/// The same where they are copies, masked.
+const MASKED_MAX: usize = 256 * 1024;
 
 /// Headers that memory is taken for at a time.
 const HEADERS: usize = 16;
@@ -185,11 +188,19 @@ impl Stage {
         !self.pieces.is_empty() || !self.control.is_empty()
     }
 
-    /// Encodes what has been fetched, up to about [`STAGE_MAX`] bytes.
+    /// Bytes to have ready for one write.
+    fn max(&self) -> usize {
+        match self.role {
+            Role::Client => MASKED_MAX,
+            Role::Server => STAGE_MAX,
+        }
+    }
+
+    /// Encodes what has been fetched, as much as makes one write.
     pub(crate) fn fill(&mut self, keys: MaskKeys<'_>) {
         self.place_control();
         let mut budget = BUDGET;
-        while self.items_len < STAGE_MAX
+        while self.items_len < self.max()
             && budget > 0
             && let Some(piece) = self.pieces.pop_front()
         {
@@ -213,7 +224,7 @@ impl Stage {
                     self.push_body(payload);
                 }
                 Piece::Body { mut payload, mask: Some(mut mask) } => {
-                    let part = payload.split_to(len.min(STAGE_MAX));
+                    let part = payload.split_to(len.min(MASKED_MAX));
                     self.pieces_len -= part.len();
                     let mut masked = BytesMut::with_capacity(part.len());
                     mask.copy(&part, &mut masked);
@@ -389,7 +400,7 @@ impl Stage {
 
     /// Stages frames of a large payload until the stage is full.
     fn push_large(&mut self, large: &mut Large, keys: MaskKeys<'_>) {
-        while self.items_len < STAGE_MAX && !large.payload.is_empty() {
+        while self.items_len < self.max() && !large.payload.is_empty() {
             let payload = large.payload.split_to(large.payload.len().min(self.max_frame_payload));
             let fin = large.fin && large.payload.is_empty();
             self.frames += 1;
