@@ -15,6 +15,8 @@ pub(crate) const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
 /// Compression is used if both ends want it. What is sent is seen from this end, on a client as on a server: with
 /// `send_window_bits(12)` a client asks for `client_max_window_bits=12`, and a server keeps to 12 bits itself.
 ///
+/// What looks like random bytes, as media and archives do, is not made smaller and not tried to: it is stored as it is.
+///
 /// The defaults are the offer that browsers make, `permessage-deflate; client_max_window_bits`. They cost, in a connection
 /// that has sent and received compressed messages, 371 KiB to compress and 46 KiB to inflate. What else they cost, and
 /// whether it pays, is in `docs/compression.md`.

@@ -153,8 +153,8 @@ impl Config {
     }
 
     /// Compression of messages (permessage-deflate, RFC 7692), used if the peer wants it too. Default `None`: what is large is
-    /// compressed already most of the time, media and archives, and then compressing costs time and memory for nothing. A
-    /// browser always offers it.
+    /// compressed already most of the time, media and archives, and then nothing is gained. It is stored as it is, which costs a
+    /// fiftieth of trying to compress it. A browser always offers it.
     ///
     /// Limits count inflated bytes, and so does flow control: a message that inflates to a thousand times its size is only
     /// more chunks. Compressing secrets together with what an attacker can choose tells their length (RFC 7692, 8).

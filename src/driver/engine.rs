@@ -136,7 +136,12 @@ impl Engine {
 
     /// Rounds of reading and writing before other tasks of the thread get their turn.
     pub(super) fn rounds(&self) -> usize {
-        if self.connection.is_compressing() { COMPRESSING_ROUNDS } else { ROUNDS }
+        if self.is_compressing() { COMPRESSING_ROUNDS } else { ROUNDS }
+    }
+
+    /// Each round may take milliseconds.
+    pub(super) fn is_compressing(&self) -> bool {
+        self.connection.is_compressing()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -64,16 +67,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io<T> {
 pub(super) struct Place<T> {
     shared: Arc<Shared>,
     io: Mutex<Io<T>>,
+    /// Turns take milliseconds: the driver must not hold up its thread until one ends.
+    is_compressing: bool,
+    /// The driver has come during such a turn, and is to be woken at its end.
+    is_driver_due: AtomicBool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
     pub(super) fn new(transport: T, leftover: BytesMut, shared: Arc<Shared>) -> Self {
-        Self { io: Mutex::new(Io::new(transport, leftover, shared.clone())), shared }
+        let io = Io::new(transport, leftover, shared.clone());
+        let is_compressing = io.engine.is_compressing();
+        Self { shared, io: Mutex::new(io), is_compressing, is_driver_due: AtomicBool::new(false) }
     }
 
     /// For the driver: waits for the end of a half's turn, a few rounds at most.
     pub(super) fn lock(&self) -> MutexGuard<'_, Io<T>> {
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same where that may take long: `None`, and the driver is woken at the end of the turn.
+    pub(super) fn lock_or_come_back(&self) -> Option<MutexGuard<'_, Io<T>>> {
+        if !self.is_compressing {
+            return Some(self.lock());
+        }
+        // Said before it is tried: a turn that ends unseen has ended before, so that there is nothing in the way.
+        self.is_driver_due.swap(true, SeqCst);
+        let io = match self.io.try_lock() {
+            Ok(io) => io,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        self.is_driver_due.swap(false, SeqCst);
+        Some(io)
     }
 
     /// The transport has panicked, in whoever polled it.
@@ -123,16 +148,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
         if self.shared.turn.has_ended() {
             return Poll::Pending;
         }
+        // Dropped last: the driver is to find the engine broken, not busy.
+        let _guard = WakeOnPanic(&self.shared);
         let Ok(mut io) = self.io.try_lock() else {
             // Whoever has it may be past what this half waits for.
             self.shared.call_driver();
             return Poll::Pending;
         };
-        let _guard = WakeOnPanic(&self.shared);
         let step = self.take_turn(&mut io, half);
         io.engine.rest();
         drop(io);
-        if step == Step::Driver {
+        let is_due = self.is_compressing && self.is_driver_due.swap(false, SeqCst);
+        if is_due || step == Step::Driver {
             self.shared.wake_driver();
         }
         if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }

@@ -126,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             return Poll::Pending;
         }
         let place = this.place.clone();
-        let mut io = place.lock();
+        let Some(mut io) = place.lock_or_come_back() else { return Poll::Pending };
         io.engine.begin(None);
         for _ in 0..io.engine.rounds() {
             let progress = io.round(this.shared.turn.is_drivers());

@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    task::{Context, Waker},
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::{
     engine::{Engine, end},
+    in_place::{Half, InPlace},
     outbound::WriteState,
     *,
 };
@@ -77,6 +79,35 @@ async fn what_is_compressed_and_comes_to_nothing_yet_leaves_room_for_more() {
     soon(writer.finish()).await.unwrap();
     let reader = soon(server.next_message()).await.unwrap().unwrap();
     assert_eq!(soon(reader.collect(1 << 20)).await.unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn the_driver_does_not_wait_for_a_half_that_compresses_but_is_woken_by_it() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let negotiated = Negotiated::default().with_extensions("permessage-deflate").unwrap();
+    let shared = Arc::new(Shared::new(Role::Client, negotiated, config().compression(Compression::default())));
+    let (transport, _peer) = duplex(1000);
+    let place = Place::new(transport, BytesMut::new(), shared.clone());
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let come = || {
+        shared.driver_is_polled(&Context::from_waker(&waker));
+        place.lock_or_come_back().is_some()
+    };
+    let turn = place.lock();
+    assert!(!come(), "it would block its thread");
+    drop(turn);
+    for is_due in [true, false] {
+        assert!(place.step(Half::Reader).is_pending());
+        assert_eq!(woken.0.swap(false, SeqCst), is_due, "at the end of the next turn, and once");
+    }
+    assert!(come() && place.step(Half::Reader).is_pending());
+    assert!(!woken.0.load(SeqCst), "it has been");
 }
 
 #[tokio::test(start_paused = true)]

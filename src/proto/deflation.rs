@@ -59,7 +59,9 @@ impl Deflation {
 
     /// Makes frames from the front of a piece, until it has taken as much as the budget.
     pub(super) fn encode(&mut self, piece: Piece, budget: &mut usize, keys: MaskKeys<'_>) -> Encoded {
-        let mut encoded = Encoded::default();
+        // Most of what is compressed comes to less than a quarter; it grows where it does not.
+        let bytes = BytesMut::with_capacity(piece.len().min(*budget) / 4);
+        let mut encoded = Encoded { bytes, ..Encoded::default() };
         with_scratch(|scratch| match piece {
             Piece::Frames(mut frames) => {
                 while *budget > 0

@@ -62,7 +62,7 @@ impl<'a> StartMessage<'a> {
 
     /// Whether the message is compressed, where the two ends have agreed on that
     /// ([`Config::compression`](crate::Config::compression)); otherwise nothing is. Default `true`. Say `false` for what is
-    /// compressed already: it would only cost time.
+    /// compressed already: it is told from other data and costs little, but it costs more than nothing.
     ///
     /// What is compressed may wait for more of it: see [`MessageWriter::flush`].
     ///

@@ -68,13 +68,19 @@ fn listen() -> Result<TcpListener> {
     Ok(socket.listen(1024)?)
 }
 
-/// Both ends of a connection, in this process: server and client.
-pub(crate) async fn connect<L: Connection>(purpose: Purpose, message_len: usize) -> Result<(L, L)> {
+/// Both ends of a TCP connection, in this process: server and client.
+pub(crate) async fn pair() -> Result<(TcpStream, TcpStream)> {
     let listener = listen()?;
     let port = listener.local_addr()?.port();
     let (client, accepted) = tokio::join!(dial(port), listener.accept());
     let (client, (server, _)) = (client?, accepted?);
     server.set_nodelay(true)?;
+    Ok((server, client))
+}
+
+/// Both ends of a connection, in this process: server and client.
+pub(crate) async fn connect<L: Connection>(purpose: Purpose, message_len: usize) -> Result<(L, L)> {
+    let (server, client) = pair().await?;
     let server = L::open(server, Role::Server, purpose, message_len).await?;
     let client = L::open(client, Role::Client, purpose, message_len).await?;
     Ok((server, client))

@@ -47,6 +47,12 @@ pub(crate) fn all(results: &Results) -> Vec<Target> {
                 targets.extend(ahead(scenario, WHOLE, "speed"));
             }
             "one-message" if scenario.name != "one-message/send" => targets.extend(one_message(results, scenario)),
+            "deflate" => {
+                for library in [CHUNKS, WHOLE] {
+                    targets.extend(ahead(scenario, library, "speed"));
+                    targets.extend(ahead(scenario, library, "cpu"));
+                }
+            }
             "small" => {
                 for library in [CHUNKS, WHOLE] {
                     targets.extend(ahead(scenario, library, "rate"));

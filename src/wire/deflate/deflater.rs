@@ -4,13 +4,16 @@ use std::{cell::RefCell, fmt};
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
-use super::Scratch;
+use super::{Scratch, noise::is_noise};
 
 /// The body of an empty stored block, with which a flush ends; cut off the end of each message (7.2.1).
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// The header of such a block.
-const EMPTY: u8 = 0x00;
+/// The header of a stored block, where it begins at a byte; also of an empty one.
+const STORED: u8 = 0x00;
+
+/// The most that a stored block holds.
+const STORED_MAX: usize = 0xFFFF;
 
 thread_local! {
     /// One that is between two messages and forgets the last: for the next of any connection with the same settings.
@@ -44,40 +47,73 @@ pub(crate) struct Deflater {
     takeover: bool,
     /// Something was compressed since the last flush.
     dirty: bool,
+    /// More than a window was stored since anything was compressed: what the stream remembers is out of the peer's reach.
+    stale: bool,
 }
 
 impl Deflater {
     /// `level` is 0 to 9, `window_bits` 9 to 15.
     pub(crate) fn new(level: u8, window_bits: u8, takeover: bool) -> Self {
         let settings = Settings { level: level.min(9), window_bits: window_bits.clamp(9, 15) };
-        Self { stream: None, settings, takeover, dirty: false }
+        Self { stream: None, settings, takeover, dirty: false, stale: false }
     }
 
     /// Compresses all of `input`; what comes of it is added to `output`.
     pub(crate) fn deflate(&mut self, input: &[u8], end: End, output: &mut Scratch) {
-        self.dirty |= !input.is_empty();
-        if self.dirty {
-            self.run(input, end != End::None, output);
+        if is_noise(input) {
+            self.store(input, output);
+        } else {
+            self.dirty |= !input.is_empty();
+            if self.dirty {
+                self.run(input, end != End::None, output);
+            }
         }
         match end {
             End::None => return,
             End::Flush => {}
             End::Message if self.dirty => output.cut(TAIL.len()),
             // Nothing came after the last flush, so there is nothing to flush: an empty block, spelled out (7.2.3.6).
-            End::Message => output.push(&[EMPTY]),
+            End::Message => output.push(&[STORED]),
         }
         self.dirty = false;
         if end == End::Message
             && !self.takeover
             && let Some(stream) = self.stream.take()
         {
+            self.stale = false;
             SPARE.set(Some((self.settings, stream)));
+        }
+    }
+
+    /// Adds blocks that are stored as they are: all that compressing noise would come to, after a hundred times the work.
+    fn store(&mut self, noise: &[u8], output: &mut Scratch) {
+        if self.dirty {
+            // Such a block begins at a byte.
+            self.run(&[], true, output);
+            self.dirty = false;
+        }
+        for block in noise.chunks(STORED_MAX) {
+            let len = block.len() as u16;
+            output.push(&[STORED]);
+            output.push(&len.to_le_bytes());
+            output.push(&(!len).to_le_bytes());
+            output.push(block);
+        }
+        // The peer's window has it, so that of the stream must.
+        if let Some(stream) = &mut self.stream
+            && !self.stale
+        {
+            let window = 1 << self.settings.window_bits;
+            self.stale = noise.len() >= window || stream.set_dictionary(noise).is_err();
         }
     }
 
     fn run(&mut self, mut input: &[u8], flush: bool, output: &mut Scratch) {
         let flush = if flush { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
         let stream = self.stream.get_or_insert_with(|| new_stream(self.settings));
+        if std::mem::take(&mut self.stale) {
+            stream.reset();
+        }
         loop {
             let room = output.room();
             let size = room.len();
@@ -120,6 +156,7 @@ impl fmt::Debug for Deflater {
             .field("settings", &self.settings)
             .field("takeover", &self.takeover)
             .field("dirty", &self.dirty)
+            .field("stale", &self.stale)
             .finish()
     }
 }

@@ -5,6 +5,7 @@
 
 mod deflater;
 mod inflater;
+mod noise;
 mod scratch;
 #[cfg(test)]
 mod tests;

@@ -41,9 +41,12 @@ impl Scratch {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.truncate(self.len);
-        self.bytes.extend_from_slice(bytes);
-        self.len = self.bytes.len();
+        let end = self.len + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end.max(SIZE), 0);
+        }
+        self.bytes[self.len..end].copy_from_slice(bytes);
+        self.len = end;
     }
 
     /// Room behind it, never none.

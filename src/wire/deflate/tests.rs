@@ -85,6 +85,32 @@ fn mixed(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Bytes that cannot be compressed.
+fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Inflates a message with a window of just that size, so little at a time that what is not in the window is nowhere.
+fn inflate_strictly(strict: &mut zlib_rs::Inflate, message: &[u8]) -> Vec<u8> {
+    let (mut whole, mut room) = (Vec::new(), [0; 64]);
+    let message = [message, &TAIL].concat();
+    let mut input = &message[..];
+    loop {
+        let (taken, given) = (strict.total_in(), strict.total_out());
+        strict.decompress(input, &mut room, zlib_rs::InflateFlush::NoFlush).unwrap();
+        input = &input[(strict.total_in() - taken) as usize..];
+        let given = (strict.total_out() - given) as usize;
+        whole.extend(&room[..given]);
+        if input.is_empty() && given == 0 {
+            return whole;
+        }
+    }
+}
+
 #[test]
 fn the_examples_of_rfc_7692() {
     for (what, message, text) in [
@@ -216,21 +242,7 @@ fn a_window_is_never_left_behind_by_the_sender() {
     for window_bits in 9..15 {
         for level in 1..=9 {
             let compressed = deflate(&mut Deflater::new(level, window_bits, true), &message, 5000, false);
-            let mut strict = zlib_rs::Inflate::new(false, window_bits);
-            let mut whole = Vec::<u8>::new();
-            // So little at a time that what is not in the window is nowhere.
-            let mut room = [0; 64];
-            let mut input = &[&compressed[..], &TAIL].concat()[..];
-            loop {
-                let (taken, given) = (strict.total_in(), strict.total_out());
-                strict.decompress(input, &mut room, zlib_rs::InflateFlush::NoFlush).unwrap();
-                input = &input[(strict.total_in() - taken) as usize..];
-                let given = (strict.total_out() - given) as usize;
-                whole.extend(&room[..given]);
-                if input.is_empty() && given == 0 {
-                    break;
-                }
-            }
+            let whole = inflate_strictly(&mut zlib_rs::Inflate::new(false, window_bits), &compressed);
             assert!(whole == message, "level {level}, {window_bits} bits");
         }
     }
@@ -257,6 +269,59 @@ fn flushing_makes_everything_readable() {
     assert_eq!(step, Step { taken: 1, given: 0, done: true });
 }
 
+#[test]
+fn who_sends_nothing_but_noise_holds_no_state() {
+    let mut deflater = Deflater::new(6, 15, true);
+    for len in [1024, 65_535, 65_536, 200_000] {
+        let message = deflate(&mut deflater, &noise(len, 4), len, true);
+        assert_eq!(message.len(), len + 5 * len.div_ceil(65_535) + 1, "five bytes a block, and the end");
+        assert!(inflate(&mut Inflater::new(false), &message, 5000, 5000).unwrap() == noise(len, 4));
+    }
+    assert!(deflater.stream_is_none());
+}
+
+#[test]
+fn noise_is_stored_and_what_follows_it_compressed() {
+    let (noise, text) = (noise(50_000, 1), mixed(50_000));
+    for level in 0..=9 {
+        let alone = deflate(&mut Deflater::new(level, 15, true), &text, 10_000, false).len();
+        let mut deflater = Deflater::new(level, 15, true);
+        let whole = [&noise[..], &text, &noise].concat();
+        let (message, again) =
+            (deflate(&mut deflater, &whole, 10_000, false), deflate(&mut deflater, &text, 10_000, false));
+        assert!(others_inflate(&message) == whole);
+        // Some bytes for each stored block, which are of up to 64 KiB, and for each change.
+        assert!(message.len() <= 2 * noise.len() + alone + 150, "level {level}: {} bytes, {alone}", message.len());
+        assert!(again.len() <= alone + 10, "level {level}: {} bytes, {alone}", again.len());
+        let mut inflater = Inflater::new(true);
+        assert!(inflate(&mut inflater, &message, 7000, 3000).unwrap() == whole);
+        assert!(inflate(&mut inflater, &again, 7000, 3000).unwrap() == text);
+    }
+}
+
+#[test]
+fn a_window_has_what_was_stored() {
+    let noise = noise(20_000, 2);
+    let mut deflater = Deflater::new(6, 15, true);
+    let (first, rest) = noise.split_at(19_500);
+    deflate(&mut deflater, first, 19_500, false);
+    deflate(&mut deflater, &mixed(100), 100, false);
+    deflate(&mut deflater, rest, 500, false); // too little to be taken for noise
+    let again = deflate(&mut deflater, rest, 500, false);
+    assert!(again.len() < 20, "{} bytes", again.len());
+}
+
+#[test]
+fn a_compressor_that_stored_compresses_for_the_next_connection() {
+    let text = mixed(10_000);
+    let expected = deflate(&mut Deflater::new(6, 15, true), &text, 10_000, false);
+    let mut first = Deflater::new(6, 15, false);
+    deflate(&mut first, &[&text[..], &noise(40_000, 3)].concat(), 10_000, false);
+    assert!(first.stream_is_none());
+    assert!(deflate(&mut Deflater::new(6, 15, false), &text, 10_000, false) == expected);
+    assert!(deflate(&mut first, &text, 10_000, false) == expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 2000 }))]
 
@@ -279,6 +344,35 @@ proptest! {
             prop_assert_eq!(&inflate(&mut at_once, &compressed, usize::MAX, 1 << 16).unwrap()[..], message);
             if !takeover {
                 prop_assert_eq!(&others_inflate(&compressed)[..], message);
+            }
+        }
+    }
+
+    #[test]
+    fn noise_and_text_in_any_order_stay_within_the_window(
+        messages in prop::collection::vec(
+            (prop::collection::vec((any::<bool>(), 0usize..50_000), 1..4), 500usize..70_000, any::<bool>()),
+            1..4,
+        ),
+        level in 0u8..=9,
+        window_bits in 9u8..=15,
+        takeover in any::<bool>(),
+    ) {
+        let pool = mixed(50_000);
+        let mut deflater = Deflater::new(level, window_bits, takeover);
+        let mut inflater = Inflater::new(takeover);
+        let mut strict = zlib_rs::Inflate::new(false, window_bits);
+        for (parts, piece, flush) in messages {
+            let message: Vec<u8> = parts
+                .iter()
+                .flat_map(|&(is_noise, len)| if is_noise { noise(len, len as u64 % 3) } else { pool[..len].to_vec() })
+                .collect();
+            let compressed = deflate(&mut deflater, &message, piece, flush);
+            prop_assert!(inflate(&mut inflater, &compressed, 10_000, 8000).unwrap() == message);
+            if takeover {
+                prop_assert!(inflate_strictly(&mut strict, &compressed) == message);
+            } else {
+                prop_assert!(others_inflate(&compressed) == message);
             }
         }
     }

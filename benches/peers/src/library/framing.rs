@@ -61,6 +61,8 @@ pub(crate) struct Incoming {
     /// Text or binary; a later frame of a message has none.
     pub(crate) kind: Option<Kind>,
     pub(crate) last: bool,
+    /// RSV1 is set: the message is compressed.
+    pub(crate) compressed: bool,
     /// Payload bytes to come.
     pub(crate) rest: u64,
     pub(crate) mask: Mask,
@@ -71,7 +73,7 @@ impl Incoming {
     #[inline]
     pub(crate) fn parse(data: &[u8], role: Role) -> io::Result<Option<(Self, usize)>> {
         let [first, second, ..] = *data else { return Ok(None) };
-        let kind = match first & 0x7F {
+        let kind = match first & 0x3F {
             0 => None,
             1 => Some(Kind::Text),
             2 => Some(Kind::Binary),
@@ -94,7 +96,8 @@ impl Incoming {
             let Some(found) = data.get(at..at + 4).and_then(|key| key.first_chunk()) else { return Ok(None) };
             (key, at) = (*found, at + 4);
         }
-        Ok(Some((Self { kind, last: first & 0x80 != 0, rest, mask: Mask(key) }, at)))
+        let (last, compressed) = (first & 0x80 != 0, first & 0x40 != 0);
+        Ok(Some((Self { kind, last, compressed, rest, mask: Mask(key) }, at)))
     }
 }
 

@@ -115,13 +115,15 @@ pub(crate) enum Purpose {
     OneMessage,
     /// One of very many connections, which is silent most of the time.
     Idle,
+    /// Messages that are compressed: at this level, with a window of 15 bits and context takeover.
+    Deflate { level: u8 },
 }
 
 impl Purpose {
     /// How much a sender hands over between two flushes.
     pub(crate) fn batch(self) -> usize {
         match self {
-            Self::Bulk | Self::OneMessage => 256 * 1024,
+            Self::Bulk | Self::OneMessage | Self::Deflate { .. } => 256 * 1024,
             Self::Small => 32 * 1024,
             Self::Echo | Self::Idle => 0,
         }
@@ -174,6 +176,9 @@ pub(crate) trait Connection: Sized + Send + 'static {
         }
     }
 }
+
+/// What a handshake has agreed on, for those who compress.
+const DEFLATE: &str = "permessage-deflate";
 
 /// The peer is gone.
 fn ended() -> anyhow::Error {

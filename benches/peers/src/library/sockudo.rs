@@ -1,15 +1,16 @@
-//! sockudo-ws. The high-water mark is raised to the batch, so that `feed` gathers all of it.
+//! sockudo-ws. The high-water mark is raised to the batch, so that `feed` gathers all of it; that of its compressed streams
+//! cannot be.
 
 use anyhow::Result;
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use sockudo_ws::{Config, Message, WebSocketStream};
+use futures::{SinkExt, StreamExt, future::Either};
+use sockudo_ws::{CompressedWebSocketStream, Config, DeflateConfig, Message, WebSocketStream};
 use tokio::net::TcpStream;
 
 use super::{Connection, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) struct Sockudo(WebSocketStream<TcpStream>);
+pub(crate) struct Sockudo(Either<WebSocketStream<TcpStream>, CompressedWebSocketStream<TcpStream>>);
 
 impl Connection for Sockudo {
     type Message = Message;
@@ -17,12 +18,19 @@ impl Connection for Sockudo {
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let config = Config::builder().max_payload_length(usize::MAX).build();
+        if let Purpose::Deflate { level } = purpose {
+            let deflate = DeflateConfig { compression_level: level.into(), ..DeflateConfig::default() };
+            return Ok(Self(Either::Right(match role {
+                Role::Client => CompressedWebSocketStream::client(tcp, config, deflate),
+                Role::Server => CompressedWebSocketStream::server(tcp, config, deflate),
+            })));
+        }
         let mut ws = match role {
             Role::Client => WebSocketStream::client(tcp, config),
             Role::Server => WebSocketStream::server(tcp, config),
         };
         ws.set_high_water_mark(purpose.batch().max(ws.high_water_mark()));
-        Ok(Self(ws))
+        Ok(Self(Either::Left(ws)))
     }
 
     fn message(kind: Kind, payload: Bytes) -> Message {

@@ -4,9 +4,9 @@ use anyhow::Result;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use wsstream::{Config, Message, Negotiated, WebSocketStream};
+use wsstream::{Compression, Config, Message, Negotiated, WebSocketStream};
 
-use super::{Connection, Floor, Kind, Purpose, Role, ended};
+use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
 pub(crate) type Chunks = Wsstream<false>;
@@ -18,13 +18,18 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
     type Message = Message;
     type Far = Floor;
 
-    async fn open(tcp: TcpStream, role: Role, _purpose: Purpose, _message_len: usize) -> Result<Self> {
+    async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let role = match role {
             Role::Client => wsstream::Role::Client,
             Role::Server => wsstream::Role::Server,
         };
-        let config = Config::default().max_whole_message_size(usize::MAX);
-        Ok(Self(WebSocketStream::from_upgraded(tcp, Bytes::new(), role, Negotiated::default(), config)))
+        let mut config = Config::default().max_whole_message_size(usize::MAX);
+        let mut negotiated = Negotiated::default();
+        if let Purpose::Deflate { level } = purpose {
+            config = config.compression(Compression::default().level(level));
+            negotiated = negotiated.with_extensions(DEFLATE)?;
+        }
+        Ok(Self(WebSocketStream::from_upgraded(tcp, Bytes::new(), role, negotiated, config)))
     }
 
     fn message(kind: Kind, payload: Bytes) -> Message {

@@ -5,9 +5,9 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, future::Either};
 use tokio::net::TcpStream;
-use yawc::{Frame, Options, WebSocket, streaming::Streaming};
+use yawc::{CompressionLevel, Frame, Options, WebSocket, streaming::Streaming};
 
-use super::{Connection, Floor, Kind, Purpose, Role, ended};
+use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
 pub(crate) struct Yawc(Either<WebSocket<TcpStream>, Streaming<TcpStream>>);
@@ -22,18 +22,23 @@ impl Connection for Yawc {
             Role::Server => yawc::Role::Server,
         };
         let (read, write) = match purpose {
-            Purpose::Bulk | Purpose::OneMessage => (256 * 1024, 256 * 1024),
+            Purpose::Bulk | Purpose::OneMessage | Purpose::Deflate { .. } => (256 * 1024, 256 * 1024),
             Purpose::Small | Purpose::Echo => (128 * 1024, 64 * 1024),
             Purpose::Idle => (1024, 1024),
         };
-        let options = Options::default()
+        let mut options = Options::default()
             .with_limits(usize::MAX / 4, usize::MAX / 2)
             .with_read_buffer_capacity(read)
             .with_write_buffer_capacity(write)
             .with_backpressure_boundary(write)
             .with_utf8()
             .with_no_delay();
-        let ws = WebSocket::from_stream(tcp, role, options)?;
+        let mut extensions = None;
+        if let Purpose::Deflate { level } = purpose {
+            options = options.with_compression_level(CompressionLevel::new(level.into()));
+            extensions = Some(DEFLATE);
+        }
+        let ws = WebSocket::from_stream_with_extensions(tcp, role, extensions, options)?;
         Ok(Self(match purpose {
             Purpose::OneMessage => Either::Right(ws.into_streaming()),
             _ => Either::Left(ws),

@@ -1,8 +1,10 @@
 //! What is measured.
 
+mod deflate;
 mod echo;
 mod fan_out;
 mod idle;
+mod line;
 mod memory;
 mod one_message;
 mod send_one;
@@ -90,11 +92,22 @@ pub(crate) enum Direction {
     Upload,
 }
 
+impl Direction {
+    /// For the command line, and for the report.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Download => ("download", "server to client"),
+            Self::Upload => ("upload", "client to server (masked)"),
+        }
+    }
+}
+
 /// What happens in a scenario.
 #[derive(Clone, Debug)]
 pub(crate) enum Case {
     Memory,
     Transfer(transfer::Transfer),
+    Deflate(deflate::Deflate),
     OneMessage(one_message::Form),
     SendOne,
     Echo(echo::Echo),
@@ -153,6 +166,7 @@ impl Scenario {
         match &self.case {
             Case::Memory => memory::COLUMNS,
             Case::Transfer(transfer) => transfer.columns(),
+            Case::Deflate(_) => deflate::COLUMNS,
             Case::OneMessage(_) => one_message::COLUMNS,
             Case::SendOne => send_one::COLUMNS,
             Case::Echo(_) => echo::COLUMNS,
@@ -161,11 +175,12 @@ impl Scenario {
         }
     }
 
-    /// Whether the library takes part. Reading chunks or whole messages is one thing to a sender, to a relay and to a
+    /// Whether the library takes part: not all can compress. Reading chunks or whole messages is one thing to a sender, to a relay and to a
     /// connection that is silent.
     pub(crate) fn takes(&self, library: &str) -> bool {
         match self.case {
             Case::Memory => library == "raw",
+            Case::Deflate(_) => ["floor", "wsstream", "wsstream-whole", "yawc", "sockudo-ws"].contains(&library),
             Case::SendOne | Case::Idle | Case::FanOut => library != "wsstream-whole",
             _ => true,
         }
@@ -183,7 +198,7 @@ impl Scenario {
     /// Whether a run takes two processes.
     pub(crate) fn is_pair(&self) -> bool {
         match &self.case {
-            Case::Memory | Case::Transfer(_) => false,
+            Case::Memory | Case::Transfer(_) | Case::Deflate(_) => false,
             Case::Echo(echo) => echo.workers.is_none(),
             Case::OneMessage(_) | Case::SendOne | Case::Idle | Case::FanOut => true,
         }
@@ -191,9 +206,13 @@ impl Scenario {
 
     /// Runs it once, in this process.
     pub(crate) fn run(&self, library: &str, end: End, scale: Scale) -> Result<Figures> {
+        if let (Case::Deflate(case), "floor") = (&self.case, library) {
+            return deflate::alone(*case, scale);
+        }
         with_library!(library, L => match &self.case {
             Case::Memory => memory::run(scale),
             Case::Transfer(transfer) => transfer::run::<L>(transfer, scale),
+            Case::Deflate(case) => deflate::run::<L>(*case, scale),
             Case::OneMessage(form) => one_message::run::<L>(*form, end, scale),
             Case::SendOne => send_one::run::<L>(end, scale),
             Case::Echo(echo) => echo::run::<L>(*echo, end, scale),
@@ -234,6 +253,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     }
     all.push(idle::scenario());
     all.push(fan_out::scenario());
+    all.extend(deflate::Deflate::all().map(deflate::Deflate::scenario));
     all
 }
 

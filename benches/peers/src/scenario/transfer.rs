@@ -1,16 +1,8 @@
 //! Messages in one direction, as many as possible, both ends in one process: bulk, text, small messages.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
-
 use anyhow::Result;
 
-use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, size};
+use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line, size};
 use crate::{
     child::connect,
     library::{Connection, Kind, Purpose},
@@ -37,10 +29,7 @@ impl Transfer {
             (_, Kind::Text) => "text",
             (_, Kind::Binary) => "bulk",
         };
-        let (direction, what) = match self.direction {
-            Direction::Download => ("download", "server to client"),
-            Direction::Upload => ("upload", "client to server (masked)"),
-        };
+        let (direction, what) = self.direction.names();
         let (size, workers) = (size(self.message_len), self.workers.name());
         let flushed = size_of_batch(self.purpose);
         Scenario {
@@ -72,12 +61,12 @@ pub(crate) fn run<L: Connection>(case: &Transfer, scale: Scale) -> Result<Figure
             Direction::Upload => (client, server),
         };
         let mut line = Line {
-            message: L::message(case.kind, payload.clone()).into(),
+            messages: [L::message(case.kind, payload.clone())].into(),
+            message_len: case.message_len,
+            repeats: (case.purpose.batch() / case.message_len).max(1),
             sender,
             receiver,
             tally: Tally::new(payload),
-            batch: (case.purpose.batch() / case.message_len).max(1),
-            message_len: case.message_len,
         };
         line = line.transfer(scale.warm_up()).await?;
         let before = line.tally.bytes();
@@ -93,58 +82,4 @@ pub(crate) fn run<L: Connection>(case: &Transfer, scale: Scale) -> Result<Figure
             _ => figures([("speed", bytes / used.seconds / 1e9), ("cpu", used.cpu / bytes * f64::from(1 << 30))]),
         })
     })
-}
-
-/// A connection with a sender at one end and a receiver at the other.
-struct Line<L: Connection> {
-    message: Arc<L::Message>,
-    sender: L,
-    receiver: L,
-    tally: Tally,
-    /// Messages between two flushes.
-    batch: usize,
-    message_len: usize,
-}
-
-impl<L: Connection> Line<L> {
-    /// Sends for that long, and waits until all of it has been received.
-    async fn transfer(self, time: Duration) -> Result<Self> {
-        let Self { message, mut sender, mut receiver, mut tally, batch, message_len } = self;
-        let batch_bytes = (batch * message_len) as u64;
-        let mut sent = tally.bytes();
-        let total = Arc::new(AtomicU64::new(u64::MAX));
-
-        let (to_send, announced) = (message.clone(), total.clone());
-        let send = tokio::spawn(async move {
-            let start = Instant::now();
-            let mut last = false;
-            while !last {
-                last = start.elapsed() >= time;
-                sent += batch_bytes;
-                if last {
-                    // Before the batch goes out, or the receiver could have all of it and wait for more.
-                    announced.store(sent, Ordering::SeqCst);
-                }
-                for _ in 0..batch {
-                    sender.feed(&to_send).await?;
-                }
-                sender.flush().await?;
-            }
-            anyhow::Ok(sender)
-        });
-        let receive = tokio::spawn(async move {
-            while tally.bytes() < total.load(Ordering::SeqCst) {
-                receiver.receive(&mut tally).await?;
-            }
-            anyhow::Ok((receiver, tally))
-        });
-        // Whichever fails first says why; the other one may wait for ever.
-        let (send, receive) = tokio::try_join!(flat(send), flat(receive))?;
-        let (receiver, tally) = receive;
-        Ok(Self { message, sender: send, receiver, tally, batch, message_len })
-    }
-}
-
-async fn flat<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
-    task.await?
 }

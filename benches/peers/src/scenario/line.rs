@@ -1,0 +1,69 @@
+//! As many messages as possible from one end of a connection to the other, both in this process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use crate::{library::Connection, tally::Tally};
+
+/// A connection with a sender at one end and a receiver at the other.
+pub(super) struct Line<L: Connection> {
+    pub(super) messages: Arc<[L::Message]>,
+    /// Of each of them.
+    pub(super) message_len: usize,
+    /// How often all of them are sent between two flushes.
+    pub(super) repeats: usize,
+    pub(super) sender: L,
+    pub(super) receiver: L,
+    pub(super) tally: Tally,
+}
+
+impl<L: Connection> Line<L> {
+    /// Sends for that long, and waits until all of it has been received.
+    pub(super) async fn transfer(self, time: Duration) -> Result<Self> {
+        let Self { messages, message_len, repeats, mut sender, mut receiver, mut tally } = self;
+        let batch_bytes = (messages.len() * message_len * repeats) as u64;
+        let mut sent = tally.bytes();
+        let total = Arc::new(AtomicU64::new(u64::MAX));
+
+        let (to_send, announced) = (messages.clone(), total.clone());
+        let send = tokio::spawn(async move {
+            let start = Instant::now();
+            let mut last = false;
+            while !last {
+                last = start.elapsed() >= time;
+                sent += batch_bytes;
+                if last {
+                    // Before the batch goes out, or the receiver could have all of it and wait for more.
+                    announced.store(sent, Ordering::SeqCst);
+                }
+                for _ in 0..repeats {
+                    for message in to_send.iter() {
+                        sender.feed(message).await?;
+                    }
+                }
+                sender.flush().await?;
+            }
+            anyhow::Ok(sender)
+        });
+        let receive = tokio::spawn(async move {
+            while tally.bytes() < total.load(Ordering::SeqCst) {
+                receiver.receive(&mut tally).await?;
+            }
+            anyhow::Ok((receiver, tally))
+        });
+        // Whichever fails first says why; the other one may wait for ever.
+        let (sender, (receiver, tally)) = tokio::try_join!(flat(send), flat(receive))?;
+        Ok(Self { messages, message_len, repeats, sender, receiver, tally })
+    }
+}
+
+async fn flat<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
+    task.await?
+}
