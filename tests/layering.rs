@@ -9,7 +9,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("handshake", &["accept_error", "connect_error", VOCABULARY]),
     ("net", &[VOCABULARY]),
     ("driver", &["proto", VOCABULARY]),
-    ("stream", &["driver", "wire", VOCABULARY]),
+    ("stream", &["driver", "proto", "wire", VOCABULARY]),
+    // Pipelines, on top of the public API; `fanout` also encodes frames that connections share.
+    ("relay", &["stream", VOCABULARY]),
+    ("fanout", &["proto", "stream", VOCABULARY]),
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
     ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
     ("listener", &["accept_error", "net", "server", VOCABULARY]),

@@ -184,6 +184,11 @@ impl Inbound {
         self.reader.take()
     }
 
+    /// How it ended, once that is certain.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.end.clone()
+    }
+
     // ---- the reader's side ----
 
     /// Gives back the room of chunks that have been consumed.

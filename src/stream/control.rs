@@ -8,7 +8,7 @@ use super::closed::Closed;
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::shared::{Handle, Shared},
-    error::{CloseError, WriteError},
+    error::{CloseError, ConnectionError, WriteError},
     stats::{ReadyState, Stats},
 };
 
@@ -85,6 +85,23 @@ impl Control {
     /// Open, closing or closed.
     pub fn ready_state(&self) -> ReadyState {
         self.shared.stats().ready_state
+    }
+
+    /// How the connection ended, `None` while that is not certain. It is what [`closed`](Self::closed) will report, which
+    /// waits until the transport has been dropped too: up to 2 s after the last word where a peer is slow to end it.
+    ///
+    /// Once [`Readable::next_message`](crate::Readable::next_message) has given `None` or an error, it is certain.
+    ///
+    /// ```no_run
+    /// # async fn example(mut readable: wsstream::Readable) -> Result<(), wsstream::ReadError> {
+    /// if readable.next_message().await?.is_none() {
+    ///     println!("{:?}", readable.control().outcome());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn outcome(&self) -> Option<Result<CloseInfo, ConnectionError>> {
+        self.shared.inbound().outcome()
     }
 
     /// How the connection ended, or will end.
