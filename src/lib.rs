@@ -117,6 +117,7 @@ mod config;
 mod connect_error;
 mod driver;
 mod error;
+pub mod fanout;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -53,8 +53,13 @@ impl Deflation {
         match piece {
             Piece::Frames(_) | Piece::Flush => true,
             Piece::Large(large) => large.opcode.is_compressed() || self.next.is_some(),
-            Piece::Header { .. } | Piece::Body { .. } => false,
+            Piece::Header { .. } | Piece::Body { .. } | Piece::Shared(_) => false,
         }
+    }
+
+    /// A message has been sent that was compressed elsewhere: the peer's window has moved on.
+    pub(super) fn forget(&mut self) {
+        self.deflater.forget();
     }
 
     /// Makes frames from the front of a piece, until it has taken as much as the budget.

@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::deflation::PLAIN_MAX;
+use super::{
+    deflation::PLAIN_MAX,
+    part::{Part, SharedFrame},
+};
 use crate::{
     compression::Codec,
     message::MessageKind,
@@ -21,6 +24,9 @@ use crate::{
 
 /// Payloads up to this size are copied next to their header: cheaper than an entry of their own in a vectored write.
 const COPY_MAX: usize = 4 * 1024;
+
+/// Frames that many connections share are referred to from this size on; smaller ones are copied together.
+const SHARED_MIN: usize = 1024;
 
 /// Small frames are collected in pieces of about this size.
 const PIECE: usize = 64 * 1024;
@@ -39,6 +45,8 @@ pub(crate) enum Piece {
     Header { header: Bytes, len: u64 },
     /// Payload of that frame; `mask` is what it still needs.
     Body { payload: Bytes, mask: Option<Mask> },
+    /// A frame as it goes on the wire of a server, which other connections send too.
+    Shared(SharedFrame),
     /// What has been compressed of the open message is to be readable.
     Flush,
 }
@@ -61,6 +69,7 @@ impl Piece {
             Self::Large(large) => large.payload.len(),
             Self::Header { header, .. } => header.len(),
             Self::Body { payload, .. } => payload.len(),
+            Self::Shared(frame) => frame.len(),
             // Not nothing: there is something to wait for.
             Self::Flush => 1,
         }
@@ -94,6 +103,8 @@ pub(crate) struct Outbox {
     max_frame_payload: usize,
     /// Messages are compressed: those sent whole, from this size on.
     compress_from: Option<usize>,
+    /// How far back the peer can look, if it inflates what this end sends.
+    window_bits: Option<u8>,
     pieces: VecDeque<Piece>,
     len: usize,
     open: Option<OpenMessage>,
@@ -107,6 +118,7 @@ impl Outbox {
             role,
             max_frame_payload,
             compress_from: None,
+            window_bits: None,
             pieces: VecDeque::new(),
             len: 0,
             open: None,
@@ -118,6 +130,7 @@ impl Outbox {
     /// Compression has been agreed on.
     pub(crate) fn enable_compression(&mut self, codec: &Codec) {
         self.compress_from = codec.compress_from;
+        self.window_bits = codec.compress_from.map(|_| codec.window_bits);
     }
 
     /// Bytes that wait here.
@@ -140,6 +153,43 @@ impl Outbox {
         self.messages += 1;
         let compressed = self.compress_from.is_some_and(|least| payload.len() >= least);
         self.shared(opcode(kind, compressed), true, payload, keys);
+    }
+
+    /// Compressed parts made with such a window can be sent here.
+    pub(crate) fn takes_compressed(&self, window_bits: u8) -> bool {
+        self.role == Role::Server && self.window_bits.is_some_and(|bits| bits >= window_bits)
+    }
+
+    /// A part of a message that other connections send too. All parts of a message follow each other.
+    pub(crate) fn part(&mut self, part: &Part, keys: MaskKeys<'_>) {
+        if self.role == Role::Client {
+            return self.part_masked(part, keys);
+        }
+        self.messages += u64::from(part.last);
+        self.frames += 1;
+        let frame = part.frame(self.window_bits);
+        self.len += frame.len();
+        if frame.len() < SHARED_MIN && self.compress_from.is_none() {
+            self.tail(frame.len()).extend_from_slice(&frame.head);
+        } else {
+            self.pieces.push_back(Piece::Shared(frame.clone()));
+        }
+    }
+
+    /// A client's frames are its own: each has a mask that nobody else may know.
+    fn part_masked(&mut self, part: &Part, keys: MaskKeys<'_>) {
+        if part.first && part.last {
+            return self.message(part.kind, part.payload.clone(), keys);
+        }
+        if part.first {
+            self.begin(part.kind, None, true, keys);
+        }
+        if !part.payload.is_empty() {
+            self.chunk(part.payload.clone(), keys);
+        }
+        if part.last {
+            self.finish(keys);
+        }
     }
 
     /// Begins a message, as one frame if its length is declared; such a one is not compressed.

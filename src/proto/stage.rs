@@ -240,6 +240,19 @@ impl Stage {
                         self.pieces.push_front(Piece::Large(large));
                     }
                 }
+                Piece::Shared(frame) => {
+                    self.pieces_len -= len;
+                    if frame.is_compressed
+                        && let Some(deflation) = &mut self.deflation
+                    {
+                        deflation.forget();
+                    }
+                    self.push_frames(frame.head);
+                    if !frame.body.is_empty() {
+                        self.items_len += frame.body.len();
+                        self.items.push_back(Item::Body(frame.body));
+                    }
+                }
                 Piece::Flush => self.pieces_len -= len,
             }
         }

@@ -23,6 +23,7 @@ use crate::{
     },
     error::{CloseError, ConnectionError, WriteError},
     message::{Message, MessageKind},
+    proto::part::Part,
     wire::header::MAX_HEADER,
 };
 
@@ -201,6 +202,35 @@ impl Writable {
         Poll::Ready(Ok(()))
     }
 
+    // ---- what is encoded elsewhere ----
+
+    /// Compressed parts that were made with such a window can be sent here.
+    pub(crate) fn takes_compressed(&self, window_bits: u8) -> bool {
+        self.shared.outbound().outbox.takes_compressed(window_bits)
+    }
+
+    /// Accepts parts of messages, all in one go, whether there is room or not; messages of whom else must not come between
+    /// them. They leave at the next [`poll_flushed`](Self::poll_flushed).
+    pub(crate) fn accept_parts<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), WriteError> {
+        self.room = 0;
+        let mut outbound = self.shared.outbound();
+        if !matches!(outbound.state, WriteState::Open) {
+            return Err(refusal(&outbound.state));
+        }
+        for part in parts {
+            outbound.outbox.part(part, &mut mask_key);
+            self.in_message = !part.last;
+        }
+        // On a client that compresses for itself, what has come of a message is to be readable.
+        outbound.outbox.flush();
+        Ok(())
+    }
+
+    /// Waits until fewer bytes than the high-water mark are buffered, also in the middle of a message.
+    pub(crate) fn poll_has_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        self.poll_room(cx, |_| ())
+    }
+
     /// Waits for room, then lets `then` use it, under the same lock.
     pub(super) fn poll_room<R>(
         &mut self,
@@ -221,7 +251,7 @@ impl Writable {
         result
     }
 
-    pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let mut outbound = self.shared.outbound();
         if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
             outbound = self.write_in_place(outbound);

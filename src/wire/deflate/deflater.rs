@@ -47,7 +47,7 @@ pub(crate) struct Deflater {
     takeover: bool,
     /// Something was compressed since the last flush.
     dirty: bool,
-    /// More than a window was stored since anything was compressed: what the stream remembers is out of the peer's reach.
+    /// What the stream remembers is out of the peer's reach: more than a window was stored since, or sent by another.
     stale: bool,
 }
 
@@ -83,6 +83,11 @@ impl Deflater {
             self.stale = false;
             SPARE.set(Some((self.settings, stream)));
         }
+    }
+
+    /// The peer's window has something else in it: the next message refers to nothing before it.
+    pub(crate) fn forget(&mut self) {
+        self.stale = self.stream.is_some();
     }
 
     /// Adds blocks that are stored as they are: all that compressing noise would come to, after a hundred times the work.
