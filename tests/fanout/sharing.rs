@@ -17,7 +17,7 @@ use wsstream::{
 
 use crate::{
     config, json, negotiated, pair,
-    support::{BINARY, WIDE, next, parse, pattern, settle, within},
+    support::{BINARY, PING, PONG, Raw, WIDE, next, other, parse, pattern, settle, within},
 };
 
 /// What a transport has been given.
@@ -120,10 +120,12 @@ async fn one_that_is_behind_gets_many_frames_in_a_write() {
             fanout.publish(pattern(size)).await;
             settle().await;
         }
-        let mut given = transport.0.lock().unwrap();
-        given.is_shut = false;
-        given.waker.take().expect("it waits").wake();
-        drop(given);
+        let waker = {
+            let mut given = transport.0.lock().unwrap();
+            given.is_shut = false;
+            given.waker.take()
+        };
+        waker.expect("it waits").wake();
         settle().await;
         let mut given = transport.0.lock().unwrap();
         for _ in 0..320 {
@@ -165,5 +167,37 @@ async fn a_connection_that_compresses_for_itself_too_stays_in_step_with_its_peer
         }
         let sent = far.stats().received.bytes;
         assert!(sent < 20_000, "it was compressed: {sent} bytes for 650,000");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pongs_go_between_shared_frames() {
+    for deflate in [None, Some("")] {
+        let mut fanout = Fanout::new();
+        let (near, far) = tokio::io::duplex(100);
+        let ws = WebSocketStream::from_upgraded(near, "", Role::Server, negotiated(deflate), config());
+        tokio::spawn(fanout.audience().join(ws.split().1, ReceiverOptions::default().budget(16 << 20)));
+        let mut peer = Raw::new(far, other(Role::Server));
+        // Large ones, whose header and payload are two pieces, and small ones in one.
+        let sizes = [100_000, 10, 2000, 70_000, 0, 5000];
+        for size in sizes {
+            fanout.publish(pattern(size)).await;
+        }
+        let (mut messages, mut pongs, mut message) = (Vec::new(), 0, Vec::new());
+        while messages.len() < sizes.len() || pongs < 3 {
+            if messages.len() + pongs < 3 && pongs < 3 {
+                peer.send(PING, &[pongs as u8]).await;
+            }
+            let frame = peer.frame().await.unwrap();
+            if frame.opcode == PONG {
+                pongs += 1;
+                continue;
+            }
+            message.extend_from_slice(&frame.payload);
+            if frame.fin {
+                messages.push(std::mem::take(&mut message));
+            }
+        }
+        assert!(messages == sizes.map(pattern), "{deflate:?}");
     }
 }
