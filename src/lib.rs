@@ -115,6 +115,7 @@ mod close;
 mod compression;
 mod config;
 mod connect_error;
+mod connections;
 mod driver;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -143,6 +144,7 @@ pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
 pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use connections::{Connections, Shutdown};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
@@ -150,5 +152,7 @@ pub use negotiated::{InvalidExtensions, Negotiated};
 pub use net::NetStream;
 pub use role::Role;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
+#[cfg(feature = "hyper")]
+pub use server::{HttpStream, HttpTransport, HttpUpgrade};
 pub use stats::{DirectionStats, ReadyState, Stats};
 pub use stream::{Closed, Control, MessageReader, MessageWriter, Readable, StartMessage, WebSocketStream, Writable};
