@@ -101,6 +101,14 @@
 //! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
 //!   closes with 1001 in the background.
 //!
+//! * A server goes down in good order with [`Listener::shutdown`] or [`Connections::shutdown`].
+//!
+//! # Servers of others
+//!
+//! Behind an HTTP server the same [`Upgrade`] comes of a request that it has read: [`Upgrade::from_request`] for any that
+//! speaks [`http::Request`], `HttpUpgrade::from_hyper` with the cargo feature `hyper`, and `HttpUpgrade` as an extractor with
+//! `axum`. No feature is on by default, and none changes what is there without it.
+//!
 //! # Tasks
 //!
 //! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used

@@ -184,6 +184,9 @@ fn unsent(error: io::Error, config: &Config) -> AcceptError {
 /// Look at it, await whatever the decision needs (a database, an authorization server), then
 /// [`accept`](Self::accept) or [`reject`](Self::reject) it. No time limit runs meanwhile; the client may have one.
 ///
+/// `T` is the transport. Where an HTTP server has read the request, and is to write the answer, it is the future of the
+/// transport: [`from_request`](Self::from_request).
+///
 /// # Dropping
 /// An upgrade that is dropped without a decision drops the transport: the client sees the connection end without an
 /// answer. To answer takes writing, which a drop cannot wait for; use [`reject`](Self::reject). One that comes

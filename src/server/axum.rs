@@ -35,7 +35,7 @@ use crate::accept_error::AcceptError;
 ///     let _ = ws.send("hello").await;
 /// }
 /// ```
-impl<S: Sync> FromRequestParts<S> for HttpUpgrade {
+impl<S> FromRequestParts<S> for HttpUpgrade {
     type Rejection = AcceptError;
 
     fn from_request_parts(parts: &mut Parts, _: &S) -> impl Future<Output = Result<Self, AcceptError>> + Send {

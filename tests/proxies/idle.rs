@@ -11,9 +11,12 @@ use crate::{
     support::{next, within},
 };
 
-const NGINX: &[Change] =
-    &[("proxy_read_timeout 60s;", "proxy_read_timeout 1s;"), ("proxy_send_timeout 60s;", "proxy_send_timeout 1s;")];
-const HAPROXY: &[Change] = &[("timeout tunnel 1h", "timeout tunnel 1s")];
+const NGINX: &[Change] = &[
+    ("proxy_read_timeout 60s;", "proxy_read_timeout 2s;"),
+    ("proxy_send_timeout 60s;", "proxy_send_timeout 2s;"),
+    (" send_timeout 60s;", " send_timeout 2s;"),
+];
+const HAPROXY: &[Change] = &[("timeout tunnel 1h", "timeout tunnel 2s")];
 
 /// No pings, and none missed.
 fn silent() -> Config {

@@ -8,7 +8,7 @@ use wsstream::{AcceptErrorKind, Config, Connections, Message, Negotiated, Role, 
 
 use crate::{
     raw::KEY,
-    support::{next, within},
+    support::{next, settle, within},
 };
 
 fn request() -> Request<&'static str> {
@@ -99,4 +99,27 @@ async fn after_a_shutdown_there_are_no_more() {
     assert_eq!((error.kind(), error.status().unwrap().as_u16()), (AcceptErrorKind::ShuttingDown, 503));
     let response = accept().on_upgrade(async |_| unreachable!("refused"));
     assert_eq!((response.status().as_u16(), response.body().as_str()), (503, "The server is shutting down.\n"));
+}
+
+/// A shutdown that begins while the response is being written waits for what comes of it, and closes that, too.
+#[tokio::test]
+async fn a_connection_that_comes_about_during_a_shutdown_is_closed() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (hand_over, transport) = oneshot::channel();
+    let transport = async { transport.await.map_err(io::Error::other) };
+    let connections = Connections::new();
+    let accept = Upgrade::from_request(&request(), transport).unwrap().accept().connections(&connections);
+    let (_, connection) = accept.respond().unwrap();
+    let connection = tokio::spawn(connection);
+    let shutdown = tokio::spawn({
+        let connections = connections.clone();
+        async move { connections.shutdown(Duration::MAX).await }
+    });
+    settle().await;
+    assert!(!shutdown.is_finished(), "it is waited for");
+    hand_over.send(far).unwrap();
+    let client = WebSocketStream::from_upgraded(near, "", Role::Client, Negotiated::default(), Config::default());
+    assert_eq!(within(client.closed()).await.unwrap().reason, "shutting down");
+    assert_eq!(within(shutdown).await.unwrap().clean, 1);
+    within(connection).await.unwrap().unwrap();
 }

@@ -117,6 +117,8 @@ impl Drop for Server {
 
 #[derive(Clone)]
 struct Application {
+    /// A listener has its own.
+    #[cfg(feature = "hyper")]
     connections: Connections,
     ended: mpsc::UnboundedSender<Ended>,
 }
@@ -124,7 +126,12 @@ struct Application {
 impl Application {
     fn new() -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (ended, receiver) = mpsc::unbounded_channel();
-        (Self { connections: Connections::new(), ended }, receiver)
+        let app = Self {
+            #[cfg(feature = "hyper")]
+            connections: Connections::new(),
+            ended,
+        };
+        (app, receiver)
     }
 
     #[cfg(feature = "hyper")]

@@ -68,6 +68,14 @@ async fn listening() -> (Listener, String) {
     (listener, url)
 }
 
+/// Reads a response up to its end, and not a byte more.
+async fn skip_head(client: &mut Raw<TcpStream>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(client.io.read_u8()).await.unwrap());
+    }
+}
+
 /// A connection through a listener, both ends of it.
 async fn open(listener: &mut Listener, url: &str) -> (WebSocketStream, WebSocketStream) {
     let client = tokio::spawn(WebSocketStream::connect(url).into_future());
@@ -137,10 +145,7 @@ async fn requests_that_come_during_a_shutdown_are_refused_and_the_silent_not_wai
     within(client.closed()).await.unwrap();
     let answer = ask_over(&mut late, rest.as_bytes()).await;
     assert_eq!((answer.status(), answer.body.as_str()), (503, "The server is shutting down.\n"));
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(slow.io.read_u8().await.unwrap());
-    }
+    skip_head(&mut slow).await;
     assert_eq!(slow.expect_close().await.unwrap().0, 1001);
     slow.send_close(1001, "").await;
     assert_eq!(within(shutdown).await.unwrap().clean, 2);
@@ -172,10 +177,7 @@ async fn a_shutdown_that_is_dropped_goes_on() {
         let connections = connections.clone();
         async move { connections.shutdown(LONG).await }
     });
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(slow.io.read_u8().await.unwrap());
-    }
+    skip_head(&mut slow).await;
     assert_eq!(slow.expect_close().await.unwrap().0, 1001);
     assert_eq!(connections.len(), 1);
     slow.send_close(1001, "").await;
@@ -200,4 +202,19 @@ async fn a_set_forgets_who_has_ended_and_nobody_else() {
     assert_eq!(connections.len(), alive.len());
     assert_eq!(within(connections.shutdown(LONG)).await.clean, alive.len());
     assert!(connections.is_empty());
+}
+
+#[tokio::test]
+async fn who_vanishes_at_the_close_frame_ends_uncleanly() {
+    let (mut listener, _) = listening().await;
+    let mut rude = Raw::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap(), Role::Client);
+    rude.write(request("/", "").as_bytes()).await;
+    let ws = within(within(listener.accept()).await.unwrap().accept().into_future()).await.unwrap();
+    let shutdown = tokio::spawn(listener.shutdown(LONG));
+    skip_head(&mut rude).await;
+    assert_eq!(rude.expect_close().await.unwrap().0, 1001);
+    drop(rude);
+    let report = within(shutdown).await.unwrap();
+    assert_eq!((report.clean, report.unclean, report.aborted), (0, 1, 0));
+    assert!(within(ws.closed()).await.is_err());
 }
