@@ -58,7 +58,7 @@ struct Members {
 /// How the connections ended that were alive when a shutdown began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shutdown {
+pub struct ShutdownReport {
     /// Close frames went both ways, and nothing that was accepted was left unsent.
     pub clean: usize,
     /// They ended by themselves in time, but not so: the peer had gone, or did not answer within
@@ -96,7 +96,7 @@ impl Connections {
     /// # Cancel safety
     /// Cancel safe: the connections go on closing, within their [`Config::close_timeout`](crate::Config::close_timeout),
     /// and none is aborted. The next call waits for those that are left.
-    pub async fn shutdown(&self, time: Duration) -> Shutdown {
+    pub async fn shutdown(&self, time: Duration) -> ShutdownReport {
         self.0.send_modify(|members| {
             members.is_shut_down = true;
             members.prune();
@@ -110,7 +110,7 @@ impl Connections {
         }
         let open = self.open();
         let mut endings: FuturesUnordered<_> = open.iter().map(WeakControl::closed).collect();
-        let mut report = Shutdown::default();
+        let mut report = ShutdownReport::default();
         let mut were_aborted = false;
         loop {
             tokio::select! {

@@ -152,7 +152,7 @@ pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
 pub use connect_error::{ConnectError, ConnectErrorKind};
-pub use connections::{Connections, Shutdown};
+pub use connections::{Connections, ShutdownReport};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
 pub use listener::Listener;
 pub use message::{Message, MessageKind};

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     accept_error::{AcceptError, AcceptErrorKind},
     config::Config,
-    connections::{Connections, Shutdown},
+    connections::{Connections, ShutdownReport},
     net::NetStream,
     server::{Upgrade, read_upgrade},
 };
@@ -216,7 +216,7 @@ impl Listener {
     /// # assert_eq!(client.await??.closed().await?.close_code, CloseCode::GOING_AWAY);
     /// # Ok(()) }
     /// ```
-    pub async fn shutdown(self, time: Duration) -> Shutdown {
+    pub async fn shutdown(self, time: Duration) -> ShutdownReport {
         let Self { tcp, pending, connections, .. } = self;
         drop(tcp);
         match select(pin!(refuse(pending)), pin!(connections.shutdown(time))).await {
