@@ -55,7 +55,7 @@ struct Members {
     is_shut_down: bool,
 }
 
-/// How the connections ended that were alive when a shutdown began.
+/// How the connections ended that were alive when a shutdown began, or were being accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -95,11 +95,11 @@ impl Connections {
     ///
     /// # Cancel safety
     /// Cancel safe: the connections go on closing, within their [`Config::close_timeout`](crate::Config::close_timeout),
-    /// and none is aborted. The next call waits for those that are left.
+    /// and none is aborted. The next call waits for those that are left, and counts them all.
     pub async fn shutdown(&self, time: Duration) -> ShutdownReport {
         self.0.send_modify(|members| {
-            members.is_shut_down = true;
             members.prune();
+            members.is_shut_down = true;
         });
         self.open().iter().for_each(say_goodbye);
         let mut time_is_up = pin!(sleep(time));
@@ -116,7 +116,7 @@ impl Connections {
             tokio::select! {
                 biased;
                 ended = endings.next() => match ended {
-                    None => return report,
+                    None => break,
                     Some(Ok(_)) => report.clean += 1,
                     Some(Err(ConnectionError::Aborted)) if were_aborted => report.aborted += 1,
                     Some(Err(_)) => report.unclean += 1,
@@ -127,6 +127,11 @@ impl Connections {
                 }
             }
         }
+        self.0.send_if_modified(|members| {
+            members.forget_ended();
+            false
+        });
+        report
     }
 
     /// Resolves when a shutdown has begun.
@@ -157,7 +162,14 @@ fn say_goodbye(control: &WeakControl) {
 }
 
 impl Members {
+    /// Not during a shutdown, which counts those that have ended meanwhile.
     fn prune(&mut self) {
+        if !self.is_shut_down {
+            self.forget_ended();
+        }
+    }
+
+    fn forget_ended(&mut self) {
         self.open.retain(|control| !control.is_over());
     }
 

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use wsstream::{CloseCode, ConnectErrorKind, Listener, Message, Role, WebSocketStream};
+use wsstream::{CloseCode, Config, ConnectErrorKind, Listener, Message, Role, WebSocketStream};
 
 use crate::{
     application::Server,
@@ -217,4 +217,47 @@ async fn who_vanishes_at_the_close_frame_ends_uncleanly() {
     let report = within(shutdown).await.unwrap();
     assert_eq!((report.clean, report.unclean, report.aborted), (0, 1, 0));
     assert!(within(ws.closed()).await.is_err());
+}
+
+/// Connections come about on other threads at the very moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_slips_through() {
+    // On a machine that stands still at times.
+    let patient = || Config::default().close_timeout(LONG);
+    let mut in_all = 0;
+    for round in 0..30 {
+        let (mut listener, url) = listening().await;
+        let connections = listener.connections();
+        let serve = tokio::spawn(async move {
+            while let Ok(upgrade) = listener.accept().await {
+                tokio::spawn(async move {
+                    if let Ok(ws) = upgrade.accept().config(patient()).await {
+                        let _ = (ws.split(), std::future::pending::<()>().await);
+                    }
+                });
+            }
+        });
+        let connect = || WebSocketStream::connect(&url).config(patient()).into_future();
+        let clients: Vec<_> = (0..20).map(|_| tokio::spawn(connect())).collect();
+        // At another moment each round.
+        let mut clients = clients.into_iter();
+        let mut outcomes = Vec::new();
+        for client in clients.by_ref().take(round % 20) {
+            outcomes.push(within(client).await.unwrap());
+        }
+        let report = within(connections.shutdown(LONG)).await;
+        assert!(connections.is_empty());
+        within(serve).await.unwrap();
+        for client in clients {
+            outcomes.push(within(client).await.unwrap());
+        }
+        let mut opened = 0;
+        for ws in outcomes.into_iter().flatten() {
+            assert_eq!(within(ws.closed()).await.unwrap().close_code, CloseCode::GOING_AWAY);
+            opened += 1;
+        }
+        assert_eq!((report.clean, report.unclean, report.aborted), (opened, 0, 0), "round {round}");
+        in_all += opened;
+    }
+    assert!((30..600).contains(&in_all), "{in_all} were opened, neither all nor none is a test");
 }
