@@ -101,6 +101,14 @@
 //! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
 //!   closes with 1001 in the background.
 //!
+//! * A server goes down in good order with [`Listener::shutdown`] or [`Connections::shutdown`].
+//!
+//! # Servers of others
+//!
+//! Behind an HTTP server the same [`Upgrade`] comes of a request that it has read: [`Upgrade::from_request`] for any that
+//! speaks [`http::Request`], `HttpUpgrade::from_hyper` with the cargo feature `hyper`, and `HttpUpgrade` as an extractor with
+//! `axum`. No feature is on by default, and none changes what is there without it.
+//!
 //! # Tasks
 //!
 //! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used
@@ -115,6 +123,7 @@ mod close;
 mod compression;
 mod config;
 mod connect_error;
+mod connections;
 mod driver;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -143,6 +152,7 @@ pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
 pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use connections::{Connections, ShutdownReport};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
@@ -150,5 +160,7 @@ pub use negotiated::{InvalidExtensions, Negotiated};
 pub use net::NetStream;
 pub use role::Role;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
+#[cfg(feature = "hyper")]
+pub use server::{HttpStream, HttpTransport, HttpUpgrade};
 pub use stats::{DirectionStats, ReadyState, Stats};
 pub use stream::{Closed, Control, MessageReader, MessageWriter, Readable, StartMessage, WebSocketStream, Writable};

@@ -1,8 +1,17 @@
 //! Many clients: a TCP listener that reads their handshakes side by side.
 
-use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{
+    future::{Either, select},
+    stream::{FuturesUnordered, StreamExt},
+};
+use http::StatusCode;
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     time::{Instant, sleep_until},
@@ -11,6 +20,7 @@ use tokio::{
 use crate::{
     accept_error::{AcceptError, AcceptErrorKind},
     config::Config,
+    connections::{Connections, ShutdownReport},
     net::NetStream,
     server::{Upgrade, read_upgrade},
 };
@@ -28,7 +38,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// of its own.
 ///
 /// # Dropping
-/// The socket is closed, and so are the connections whose request has not been read yet.
+/// The socket is closed, and so are the connections whose request has not been read yet. Those that have been given out go on;
+/// [`shutdown`](Self::shutdown) closes them, too.
 ///
 /// ```
 /// use wsstream::{Config, Listener, WebSocketStream};
@@ -57,6 +68,7 @@ pub struct Listener {
     config: Config,
     max_pending_handshakes: usize,
     pending: FuturesUnordered<PendingHandshake>,
+    connections: Connections,
     /// Nothing is accepted before.
     paused_until: Option<Instant>,
 }
@@ -93,6 +105,7 @@ impl Listener {
             config: Config::default(),
             max_pending_handshakes: MAX_PENDING_HANDSHAKES,
             pending: FuturesUnordered::new(),
+            connections: Connections::new(),
             paused_until: None,
         }
     }
@@ -118,13 +131,19 @@ impl Listener {
         self.tcp.local_addr()
     }
 
+    /// The connections that this listener gives out, from the moment an upgrade is accepted until they have ended: to be shut
+    /// down from elsewhere.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
     /// Waits for a client with a proper handshake request.
     ///
     /// Requests that are no handshake are answered here, and traced; they are not the caller's business. So are errors
     /// that pass: a client that went away, a system that is out of sockets.
     ///
     /// # Errors
-    /// The listening socket itself has failed, for good.
+    /// The listening socket itself has failed, or [`Connections::shutdown`] has begun: for good.
     ///
     /// # Cancel safety
     /// Cancel-safe: pending handshakes are kept in the listener, and go on with the next call.
@@ -133,8 +152,14 @@ impl Listener {
             let has_room = self.pending.len() < self.max_pending_handshakes;
             let paused_until = self.paused_until;
             tokio::select! {
+                () = self.connections.shutdown_begins() => {
+                    return Err(io::Error::other("the connections of this listener have been shut down"));
+                }
                 Some(read) = self.pending.next() => match read {
-                    Ok(upgrade) => return Ok(upgrade),
+                    Ok(mut upgrade) => {
+                        upgrade.set_connections(self.connections());
+                        return Ok(upgrade);
+                    }
                     Err(error) => tracing::debug!(%error, "a handshake failed"),
                 },
                 () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
@@ -154,6 +179,63 @@ impl Listener {
             }
         }
     }
+
+    /// Goes down in good order: the socket is closed at once, and the connections that have been given out are closed with
+    /// 1001, as [`Connections::shutdown`] does it; those that have not ended when the time is up are aborted.
+    ///
+    /// Upgrades that have been given out and not been decided yet are refused with status 503 when they are accepted. So
+    /// are clients that are in the midst of their request, if the rest of it comes while connections are closing; who is
+    /// silent is not waited for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, but the listener is dropped; keep its [`connections`](Self::connections) to shut them down again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wsstream::{CloseCode, Listener, WebSocketStream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn stopped() { tokio::task::yield_now().await }
+    /// let mut listener = Listener::bind("127.0.0.1:0").await?;
+    /// # let url = format!("ws://{}/", listener.local_addr()?);
+    /// # let client = tokio::spawn(WebSocketStream::connect(url).into_future());
+    /// # let _ws = listener.accept().await?.accept().await?;
+    /// loop {
+    ///     tokio::select! {
+    ///         upgrade = listener.accept() => {
+    ///             let upgrade = upgrade?;
+    ///             tokio::spawn(async move { upgrade.accept().await });
+    ///         }
+    ///         () = stopped() => break, // a signal, for example
+    ///     }
+    /// }
+    /// let report = listener.shutdown(Duration::from_secs(10)).await;
+    /// println!("{} closed, {} aborted", report.clean, report.aborted);
+    /// # assert_eq!(report.clean, 1);
+    /// # assert_eq!(client.await??.closed().await?.close_code, CloseCode::GOING_AWAY);
+    /// # Ok(()) }
+    /// ```
+    pub async fn shutdown(self, time: Duration) -> ShutdownReport {
+        let Self { tcp, pending, connections, .. } = self;
+        drop(tcp);
+        match select(pin!(refuse(pending)), pin!(connections.shutdown(time))).await {
+            Either::Left(((), shutdown)) => shutdown.await,
+            Either::Right((report, _)) => report,
+        }
+    }
+}
+
+/// Tells clients that they come too late, as soon as their requests have been read.
+async fn refuse(pending: FuturesUnordered<PendingHandshake>) {
+    let refuse = |read: Result<Upgrade, AcceptError>| async {
+        let Ok(upgrade) = read else { return };
+        let body = "The server is shutting down.\n";
+        if let Err(error) = upgrade.reject(StatusCode::SERVICE_UNAVAILABLE).body(body).await {
+            tracing::debug!(%error, "a refusal could not be sent");
+        }
+    };
+    pending.for_each_concurrent(None, refuse).await;
 }
 
 fn read_request(tcp: TcpStream, peer_addr: SocketAddr, config: Config) -> PendingHandshake {

@@ -11,8 +11,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("driver", &["proto", VOCABULARY]),
     ("stream", &["driver", "wire", VOCABULARY]),
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
-    ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
-    ("listener", &["accept_error", "net", "server", VOCABULARY]),
+    ("connections", &["stream", VOCABULARY]),
+    ("server", &["accept_error", "connections", "handshake", "net", "stream", VOCABULARY]),
+    ("listener", &["accept_error", "connections", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
     ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.

@@ -37,10 +37,6 @@ impl Refusal {
         Self { status, headers: Vec::new(), body: why.into() }
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -60,16 +56,31 @@ impl Refusal {
         self.body = body;
     }
 
-    fn into_bytes(self) -> io::Result<Vec<u8>> {
+    /// What is said, whatever it is said over.
+    fn head(&self) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        for (name, value) in self.headers {
-            headers.append(name, value);
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
         }
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(CONTENT_LENGTH, self.body.len().into());
         // A hop-by-hop header is named in `Connection` (RFC 9110, 7.8).
+        if headers.contains_key(UPGRADE) {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        response
+    }
+
+    /// For an HTTP server that writes it, and that decides whether its connection goes on.
+    pub(crate) fn to_response(&self) -> Response<String> {
+        self.head().map(|()| String::from_utf8_lossy(&self.body).into_owned())
+    }
+
+    fn into_bytes(self) -> io::Result<Vec<u8>> {
+        let mut response = self.head();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, self.body.len().into());
         let connection = if headers.contains_key(UPGRADE) { "close, upgrade" } else { "close" };
         headers.insert(CONNECTION, HeaderValue::from_static(connection));
         let mut bytes = Vec::with_capacity(256 + self.body.len());
