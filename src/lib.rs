@@ -106,6 +106,8 @@
 //! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used
 //! anywhere.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod accept_error;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
@@ -138,7 +140,7 @@ mod wire;
 struct Readme;
 
 pub use accept_error::{AcceptError, AcceptErrorKind};
-pub use client::{Connect, Dial};
+pub use client::{Connect, Dial, Retry};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
@@ -147,7 +149,9 @@ pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, Protocol
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
 pub use negotiated::{InvalidExtensions, Negotiated};
-pub use net::NetStream;
+#[cfg(feature = "rustls")]
+pub use net::tls::ServerTls;
+pub use net::{NetStream, TcpOptions};
 pub use role::Role;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
 pub use stats::{DirectionStats, ReadyState, Stats};

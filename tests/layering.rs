@@ -12,7 +12,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("stream", &["driver", "wire", VOCABULARY]),
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
     ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
-    ("listener", &["accept_error", "net", "server", VOCABULARY]),
+    ("listener", &["accept_error", "handshake", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
     ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.
