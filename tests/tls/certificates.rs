@@ -18,7 +18,7 @@ async fn connect(url: &str, tls: ClientConfig) -> Result<WebSocketStream, Connec
 /// Connects to a server with this certificate, trusting `authority`, and gives the error.
 async fn refused(authority: &Authority, identity: Identity) -> ConnectError {
     let (_server, url) = serve(server(identity)).await;
-    connect(&url, authority.client()).await.err().expect("a certificate that is not to be accepted")
+    connect(&url, authority.client()).await.expect_err("a certificate that is not to be accepted")
 }
 
 fn tls_error(error: &ConnectError) -> &rustls::Error {
