@@ -61,7 +61,7 @@ impl WebSocketStream {
     /// # Ok(()) }
     /// ```
     pub fn connect(url: impl AsRef<str>) -> Connect {
-        Connect::new(url.as_ref(), Dial::default())
+        Connect::new(url.as_ref(), Dial { dialer: Dialer::default(), redirects: 0, retry: None })
     }
 
     /// Opens a connection over a transport that the caller provides: a TLS stream, a tunnel, a Unix socket, a pipe.
@@ -88,6 +88,16 @@ impl WebSocketStream {
     /// assert_eq!(server?.url(), "/live");
     /// # Ok(()) }
     /// ```
+    ///
+    /// By a Unix socket:
+    ///
+    /// ```no_run
+    /// # #[cfg(unix)]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let unix = tokio::net::UnixStream::connect("/run/media.sock").await?;
+    /// let ws = wsstream::WebSocketStream::connect_over("ws://localhost/live", unix).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect_over<T>(url: impl AsRef<str>, transport: T) -> Connect<T>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -97,7 +107,6 @@ impl WebSocketStream {
 }
 
 /// The transport of a [`Connect`] that dials itself. It cannot be made or used otherwise.
-#[derive(Debug, Default)]
 pub struct Dial {
     dialer: Dialer,
     redirects: usize,
@@ -364,6 +373,13 @@ where
             let deadline = deadline_after(request.config.handshake_timeout);
             request.open(transport, deadline).await
         }))
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The proxy's URL may hold credentials.
+        f.debug_struct("Dial").finish_non_exhaustive()
     }
 }
 

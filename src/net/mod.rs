@@ -58,7 +58,7 @@ pub(crate) enum NetError {
 }
 
 /// How a client gets its transports.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Dialer {
     pub(crate) tcp: TcpOptions,
     pub(crate) connect_timeout: Option<Duration>,

@@ -21,7 +21,7 @@ use super::{Destination, NetError, NetStream};
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// Which proxy to use.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) enum Choice {
     #[default]
     None,
@@ -42,14 +42,12 @@ pub(crate) struct Fault {
     pub(crate) is_transient: bool,
 }
 
-#[derive(Debug)]
 pub(super) struct Proxy {
     pub(super) host: Host,
     pub(super) port: u16,
     protocol: Protocol,
 }
 
-#[derive(Debug)]
 enum Protocol {
     Http { is_secure: bool, authorization: Option<HeaderValue> },
     Socks5 { credentials: Option<(String, String)> },
@@ -276,7 +274,7 @@ mod tests {
     #[test]
     fn what_names_none_is_refused_rather_than_ignored() {
         for url in ["", "not a url", "ftp://a", "socks4://a", "http://"] {
-            let error = proxy(url).unwrap_err();
+            let error = proxy(url).err().unwrap();
             assert!(matches!(&error, NetError::InvalidProxy(message) if message.contains("socks5://")), "{error:?}");
         }
     }

@@ -96,6 +96,54 @@ async fn a_tunnel_is_a_transport() {
     assert!(request.to_lowercase().contains("\r\nproxy-authorization: basic dxnlcjpzzwnyzxq=\r\n"), "{request}");
 }
 
+/// TLS to the proxy, and through it TLS to the server.
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn a_proxy_may_be_spoken_to_by_tls() {
+    use std::sync::Arc;
+
+    use tokio_rustls::TlsAcceptor;
+    use wsstream::Listener;
+
+    use crate::authority::{Authority, server};
+
+    let authority = Authority::new("ours");
+    let mut listener = Listener::bind("127.0.0.1:0").await.unwrap().tls(server(authority.good()));
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut ws = listener.accept().await.unwrap().accept().await.unwrap();
+        ws.send("welcome").await.unwrap();
+        ws.closed().await
+    });
+    let (proxy, address) = self::listener().await;
+    let acceptor = TlsAcceptor::from(Arc::new(server(authority.good())));
+    let serve = async {
+        let (tcp, _) = within(proxy.accept()).await.unwrap();
+        let mut tls = acceptor.accept(tcp).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within(tls.read_u8()).await.unwrap());
+        }
+        tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut upstream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let _ = copy_bidirectional(&mut tls, &mut upstream).await;
+        String::from_utf8(head).unwrap()
+    };
+    let connect = WebSocketStream::connect("wss://localhost/live").tls(authority.client());
+    let (result, request) = tokio::join!(greeted(connect.proxy(format!("https://{address}"))), within(serve));
+    result.unwrap();
+    assert!(request.starts_with("CONNECT localhost:443 HTTP/1.1\r\n"), "{request}");
+
+    // Its certificate is checked as any other.
+    let strangers = TlsAcceptor::from(Arc::new(server(Authority::new("theirs").good())));
+    let serve = async { strangers.accept(within(proxy.accept()).await.unwrap().0).await.is_err() };
+    let connect =
+        WebSocketStream::connect("ws://localhost/").tls(authority.client()).proxy(format!("https://{address}"));
+    let (result, is_refused) = tokio::join!(within(connect.into_future()), within(serve));
+    assert_eq!(result.err().unwrap().kind(), ConnectErrorKind::Certificate);
+    assert!(is_refused);
+}
+
 /// What a SOCKS5 proxy answers to the request of a client without credentials.
 async fn refused_by_socks(method: u8, reply: u8) -> ConnectError {
     let (proxy, address) = listener().await;
