@@ -94,8 +94,8 @@
 //!
 //! | feature | what it adds |
 //! | --- | --- |
-//! | `rustls` (on by default) | `wss://` for clients, and [`Listener::tls`]: TLS by rustls, with ring |
-//! | `proxy` | [`Connect::proxy`], [`Connect::proxy_from_env`]: HTTP CONNECT and SOCKS5 |
+//! | `rustls` (on by default) | `wss://` for clients, and `Listener::tls`: TLS by rustls, with ring |
+//! | `proxy` | `Connect::proxy`, `Connect::proxy_from_env`: HTTP CONNECT and SOCKS5 |
 //!
 //! No feature changes what another does. Without `rustls`, `wss://` is an error that says so.
 //!

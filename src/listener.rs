@@ -26,7 +26,7 @@ const MAX_PENDING_HANDSHAKES: usize = 1024;
 /// How long nothing is accepted after the system ran out of sockets or memory: time for some to be given back.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts TCP connections, speaks TLS with them if it has a certificate ([`tls`](Self::tls)), and reads their handshake
+/// Accepts TCP connections, speaks TLS with them if it has a certificate (`Listener::tls`), and reads their handshake
 /// requests, many at a time: a client that stays silent holds up nobody, and is dropped after
 /// [`Config::handshake_timeout`].
 ///

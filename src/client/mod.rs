@@ -36,7 +36,7 @@ impl WebSocketStream {
     /// not part of [`url`](Self::url).
     ///
     /// A host with several addresses is tried at one after the other, IPv6 and IPv4 by turns, with a head start of 250 ms for
-    /// each (RFC 8305). A server's certificate has to be one that the platform trusts; [`Connect::tls`] changes that.
+    /// each (RFC 8305). A server's certificate has to be one that the platform trusts; `Connect::tls` changes that.
     /// Proxies, redirects and trying again are options; none is used unless asked for.
     ///
     /// What is returned is both a builder and, with `.await`, the future; until then nothing happens.
@@ -289,7 +289,7 @@ impl Connect<Dial> {
     ///
     /// A redirect from `wss` to `ws` is never followed. To another origin (scheme, host and port) `Authorization`, `Cookie`
     /// and `Proxy-Authorization` are not sent, nor the credentials of the URL; userinfo in a `Location` is ignored. Other
-    /// headers of yours, and the client's certificate of [`tls`](Self::tls), go wherever the redirect leads.
+    /// headers of yours, and the client's certificate given with `tls`, go wherever the redirect leads.
     pub fn redirects(mut self, redirects: usize) -> Self {
         self.transport.redirects = redirects;
         self
