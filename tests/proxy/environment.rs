@@ -7,7 +7,7 @@ use std::{env, process::Command};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 use wsstream::{ConnectErrorKind, WebSocketStream};
 
-use crate::support::within;
+use crate::{nobody, support::within};
 
 const URL: &str = "WSSTREAM_TEST_URL";
 
@@ -79,9 +79,8 @@ async fn variables_name_the_proxy_of_their_scheme() {
 
 #[tokio::test]
 async fn hosts_without_a_proxy_are_connected_to() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/", nobody.local_addr().unwrap());
-    drop(nobody);
+    let (_nobody, port) = nobody();
+    let url = format!("ws://127.0.0.1:{port}/");
     for variables in [
         &[][..],
         &[("HTTPS_PROXY", "http://PROXY")],

@@ -11,6 +11,7 @@ mod scripted;
 #[path = "../support/mod.rs"]
 mod support;
 
+use tokio::net::TcpSocket;
 use wsstream::{ConnectError, Listener, WebSocketStream};
 
 use support::within;
@@ -26,6 +27,14 @@ async fn greeter() -> u16 {
         }
     });
     port
+}
+
+/// A port where nobody listens, as long as the socket is held: nobody else gets it either.
+fn nobody() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 async fn greeted(connect: wsstream::Connect) -> Result<(), ConnectError> {

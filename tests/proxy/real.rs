@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use wsstream::{ConnectErrorKind, WebSocketStream};
 
-use crate::{greeted, greeter, support::within};
+use crate::{greeted, greeter, nobody, support::within};
 
 /// A proxy at work, with its settings.
 struct Proxy {
@@ -123,7 +123,7 @@ async fn tinyproxy_without_password() {
     through(&proxy.url("http", ""), port).await.unwrap();
 
     // Nobody listens at the end of the tunnel.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_nobody, nobody) = nobody();
     let error = through(&proxy.url("http", ""), nobody).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::Proxy, "{error}");
     assert!(error.response().is_some_and(|response| response.status().is_server_error()), "{error}");
@@ -162,7 +162,7 @@ async fn microsocks_without_password() {
     let error =
         within(WebSocketStream::connect("ws://name.invalid/").proxy(proxy.url("socks5", "")).into_future()).await;
     assert_eq!(error.err().unwrap().kind(), ConnectErrorKind::Proxy, "the proxy looks names up");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_nobody, nobody) = nobody();
     let error = through(&proxy.url("socks5", ""), nobody).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::Proxy);
     assert!(error.is_transient(), "{error}");

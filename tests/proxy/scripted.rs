@@ -6,7 +6,7 @@ use tokio::{
 };
 use wsstream::{ConnectError, ConnectErrorKind, WebSocketStream};
 
-use crate::{greeted, greeter, support::within};
+use crate::{greeted, greeter, nobody, support::within};
 
 async fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -189,8 +189,8 @@ async fn the_answers_of_a_socks_proxy_are_told() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_named() {
-    let (proxy, address) = listener().await;
-    drop(proxy);
+    let (_nobody, port) = nobody();
+    let address = format!("127.0.0.1:{port}");
     for scheme in ["http", "socks5"] {
         let connect = WebSocketStream::connect("ws://media.invalid/").proxy(format!("{scheme}://{address}"));
         let error = within(connect.into_future()).await.err().unwrap();
