@@ -13,6 +13,9 @@ pub enum AcceptErrorKind {
     /// Reading the request, or writing the answer, took longer than
     /// [`Config::handshake_timeout`](crate::Config::handshake_timeout).
     Timeout,
+    /// The TLS handshake failed: the client does not speak TLS, or has not accepted this server's certificate, or has shown
+    /// none that this server accepts.
+    Tls,
     /// The request is not a WebSocket handshake (RFC 6455, 4.2.1); [`AcceptError::status`] is what the client was told.
     BadRequest,
     /// The request head is over [`Config::max_head_size`](crate::Config::max_head_size) or
@@ -71,6 +74,18 @@ impl AcceptError {
         let source = source.into();
         let mut error = Self::new(kind, format!("{message}: {source}"));
         error.0.source = Some(source);
+        error
+    }
+
+    /// An error whose message says all that its cause would.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn explained(
+        kind: AcceptErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let mut error = Self::new(kind, message);
+        error.0.source = Some(source.into());
         error
     }
 
@@ -139,7 +154,7 @@ impl From<AcceptError> for io::Error {
                 None => io::ErrorKind::Other,
             },
             Timeout => io::ErrorKind::TimedOut,
-            BadRequest | HeadTooLarge => io::ErrorKind::InvalidData,
+            BadRequest | HeadTooLarge | Tls => io::ErrorKind::InvalidData,
             ForbiddenOrigin => io::ErrorKind::PermissionDenied,
             ProtocolNotOffered | InvalidOption => io::ErrorKind::InvalidInput,
             NotUpgradable => io::ErrorKind::Unsupported,

@@ -87,6 +87,18 @@
 //! an unsolicited pong every [`Config::ping_interval`] tells the peer that this end lives, and the clock of
 //! [`Config::keepalive_timeout`] stands still.
 //!
+//! TLS has buffers of its own below that: at most 16 KiB of what has come and 64 KiB of what is to go, encrypted, and 48 KiB for
+//! records in pieces and what the connection knows; 25 KiB while idle. What `buffered_amount` counts has not reached them.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `rustls` (on by default) | `wss://` for clients, and `Listener::tls`: TLS by rustls, with ring |
+//! | `proxy` | `Connect::proxy`, `Connect::proxy_from_env`: HTTP CONNECT and SOCKS5 |
+//!
+//! No feature changes what another does. Without `rustls`, `wss://` is an error that says so.
+//!
 //! # Closing
 //!
 //! * [`Writable::close`] sends everything accepted, then the Close frame, and waits for the peer's. Messages that still
@@ -113,6 +125,8 @@
 //!
 //! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used
 //! anywhere.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept_error;
 #[cfg(feature = "__bench")]
@@ -147,7 +161,7 @@ mod wire;
 struct Readme;
 
 pub use accept_error::{AcceptError, AcceptErrorKind};
-pub use client::{Connect, Dial};
+pub use client::{Connect, Dial, Retry};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
@@ -157,8 +171,15 @@ pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, Protocol
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
 pub use negotiated::{InvalidExtensions, Negotiated};
-pub use net::NetStream;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use net::tls::ServerTls;
+pub use net::{NetStream, TcpOptions};
 pub use role::Role;
+/// The version of rustls whose configurations [`Connect::tls`] and [`Listener::tls`] take.
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use rustls;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
 #[cfg(feature = "hyper")]
 pub use server::{HttpStream, HttpTransport, HttpUpgrade};

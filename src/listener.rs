@@ -1,4 +1,4 @@
-//! Many clients: a TCP listener that reads their handshakes side by side.
+//! Many clients: a listener, by TCP or TLS, that does their handshakes side by side.
 
 use std::{
     fmt, io,
@@ -12,6 +12,8 @@ use futures::{
     stream::{FuturesUnordered, StreamExt},
 };
 use http::StatusCode;
+#[cfg(feature = "rustls")]
+use tokio::time::timeout_at;
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     time::{Instant, sleep_until},
@@ -21,18 +23,22 @@ use crate::{
     accept_error::{AcceptError, AcceptErrorKind},
     config::Config,
     connections::{Connections, ShutdownReport},
-    net::NetStream,
+    handshake::deadline_after,
+    net::{NetStream, TcpOptions},
     server::{Upgrade, read_upgrade},
 };
+#[cfg(feature = "rustls")]
+use crate::{handshake::refusal::end_politely, net::tls::ServerTls, server::timed_out};
 
-/// Handshakes that may be pending at a time by default. Each holds a socket and some 5 KiB.
+/// Handshakes that may be pending at a time by default. Each holds a socket and some 5 KiB, 20 KiB with TLS.
 const MAX_PENDING_HANDSHAKES: usize = 1024;
 
 /// How long nothing is accepted after the system ran out of sockets or memory: time for some to be given back.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts TCP connections and reads their handshake requests, many at a time: a client that stays silent holds up
-/// nobody, and is dropped after [`Config::handshake_timeout`].
+/// Accepts TCP connections, speaks TLS with them if it has a certificate (`Listener::tls`), and reads their handshake
+/// requests, many at a time: a client that stays silent holds up nobody, and is dropped after
+/// [`Config::handshake_timeout`].
 ///
 /// The handshakes go on while [`accept`](Self::accept) is awaited; call it in a loop and serve each upgrade in a task
 /// of its own.
@@ -65,12 +71,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// ```
 pub struct Listener {
     tcp: TcpListener,
-    config: Config,
+    options: Options,
     max_pending_handshakes: usize,
     pending: FuturesUnordered<PendingHandshake>,
     connections: Connections,
     /// Nothing is accepted before.
     paused_until: Option<Instant>,
+}
+
+/// What every connection is accepted with.
+#[derive(Clone, Default)]
+struct Options {
+    config: Config,
+    tcp: TcpOptions,
+    #[cfg(feature = "rustls")]
+    tls: Option<ServerTls>,
 }
 
 type PendingHandshake = Pin<Box<dyn Future<Output = Result<Upgrade, AcceptError>> + Send>>;
@@ -102,7 +117,7 @@ impl Listener {
     fn new(tcp: TcpListener) -> Self {
         Self {
             tcp,
-            config: Config::default(),
+            options: Options::default(),
             max_pending_handshakes: MAX_PENDING_HANDSHAKES,
             pending: FuturesUnordered::new(),
             connections: Connections::new(),
@@ -112,7 +127,40 @@ impl Listener {
 
     /// Sets limits, times and buffer sizes, of the handshakes and of the connections.
     pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
+        self.options.config = config;
+        self
+    }
+
+    /// Sets options of the TCP sockets that are accepted.
+    pub fn tcp(mut self, options: TcpOptions) -> Self {
+        self.options.tcp = options;
+        self
+    }
+
+    /// Speaks TLS, for `wss://`, with this certificate: a [`ServerConfig`](rustls::ServerConfig), or a [`ServerTls`] whose
+    /// clone can replace it later. [`Config::handshake_timeout`] covers the TLS handshake and the request together, and
+    /// [`max_pending_handshakes`](Self::max_pending_handshakes) counts both.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use rustls::{ServerConfig, pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject}};
+    /// use wsstream::Listener;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let chain = CertificateDer::pem_file_iter("fullchain.pem")?.collect::<Result<Vec<_>, _>>()?;
+    /// let key = PrivateKeyDer::from_pem_file("privkey.pem")?;
+    /// let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// let tls = ServerConfig::builder_with_provider(provider)
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_no_client_auth()
+    ///     .with_single_cert(chain, key)?;
+    /// let mut listener = Listener::bind("0.0.0.0:443").await?.tls(tls);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn tls(mut self, tls: impl Into<ServerTls>) -> Self {
+        self.options.tls = Some(tls.into());
         self
     }
 
@@ -166,7 +214,7 @@ impl Listener {
                     self.paused_until = None;
                 }
                 accepted = self.tcp.accept(), if has_room && paused_until.is_none() => match accepted {
-                    Ok((tcp, peer_addr)) => self.pending.push(read_request(tcp, peer_addr, self.config.clone())),
+                    Ok((tcp, peer_addr)) => self.pending.push(self.options.clone().read_request(tcp, peer_addr)),
                     Err(error) => match Severity::of(&error) {
                         Severity::OneConnection => tracing::debug!(%error, "a connection was lost while accepting it"),
                         Severity::Passing => {
@@ -238,12 +286,32 @@ async fn refuse(pending: FuturesUnordered<PendingHandshake>) {
     pending.for_each_concurrent(None, refuse).await;
 }
 
-fn read_request(tcp: TcpStream, peer_addr: SocketAddr, config: Config) -> PendingHandshake {
-    Box::pin(async move {
-        let stream = NetStream::from_tcp(tcp)
-            .map_err(|error| AcceptError::caused(AcceptErrorKind::Io, "the connection is gone", error))?;
-        read_upgrade(stream, config, Some(peer_addr)).await
-    })
+impl Options {
+    fn read_request(self, tcp: TcpStream, peer_addr: SocketAddr) -> PendingHandshake {
+        Box::pin(async move {
+            let deadline = deadline_after(self.config.handshake_timeout);
+            let applied = self.tcp.apply(&tcp);
+            applied.map_err(|error| AcceptError::caused(AcceptErrorKind::Io, "a socket's options", error))?;
+            let stream = NetStream::from(tcp);
+            #[cfg(feature = "rustls")]
+            let stream = self.secure(stream, deadline).await?;
+            read_upgrade(stream, self.config, Some(peer_addr), deadline).await
+        })
+    }
+
+    #[cfg(feature = "rustls")]
+    async fn secure(&self, stream: NetStream, deadline: Instant) -> Result<NetStream, AcceptError> {
+        let Some(tls) = &self.tls else { return Ok(stream) };
+        match timeout_at(deadline, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err((fault, mut stream))) => {
+                // The client is to read why, before a reset destroys it.
+                end_politely(&mut stream).await;
+                Err(AcceptError::explained(AcceptErrorKind::Tls, fault.message, fault.error))
+            }
+            Err(_) => Err(timed_out("the client did not finish the TLS handshake", &self.config)),
+        }
+    }
 }
 
 impl fmt::Debug for Listener {

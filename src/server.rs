@@ -130,7 +130,8 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(read_upgrade(self.transport, self.config, None))
+        let deadline = deadline_after(self.config.handshake_timeout);
+        Box::pin(read_upgrade(self.transport, self.config, None, deadline))
     }
 }
 
@@ -139,11 +140,11 @@ pub(crate) async fn read_upgrade<T>(
     mut transport: T,
     config: Config,
     peer_addr: Option<SocketAddr>,
+    deadline: Instant,
 ) -> Result<Upgrade<T>, AcceptError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let deadline = deadline_after(config.handshake_timeout);
     match timeout_at(deadline, read_request(&mut transport, &config)).await {
         Ok(Ok((request, leftover))) => {
             tracing::debug!(path = request.uri.path(), ?peer_addr, "a request for an upgrade");
@@ -166,7 +167,7 @@ async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(transport: &mut T, refusal: R
     }
 }
 
-fn timed_out(what: &str, config: &Config) -> AcceptError {
+pub(crate) fn timed_out(what: &str, config: &Config) -> AcceptError {
     let limit = config.handshake_timeout;
     let message = format!("{what} within {limit:?}; `Config::handshake_timeout` raises the limit");
     AcceptError::new(AcceptErrorKind::Timeout, message)
@@ -243,6 +244,12 @@ impl<T> Upgrade<T> {
     /// The client's address, for upgrades that come from a [`Listener`](crate::Listener).
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer_addr
+    }
+
+    /// The transport that the request came by; for those of a [`Listener`](crate::Listener), it knows the client's
+    /// certificate.
+    pub fn transport(&self) -> &T {
+        &self.transport
     }
 
     /// Agrees to the upgrade: add options, then `.await` it.

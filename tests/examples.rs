@@ -38,6 +38,14 @@ fn example(name: &str) -> Command {
     command
 }
 
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn private_authority_shows_certificates_at_both_ends() {
+    let output = within(example("private_authority").output()).await.unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "you have shown 1 certificate\n");
+}
+
 /// A running server, ended when dropped, and its address.
 async fn echo_server() -> (Child, String) {
     let mut server = example("echo_server").arg("127.0.0.1:0").spawn().unwrap();

@@ -13,7 +13,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
     ("connections", &["stream", VOCABULARY]),
     ("server", &["accept_error", "connections", "handshake", "net", "stream", VOCABULARY]),
-    ("listener", &["accept_error", "connections", "net", "server", VOCABULARY]),
+    ("listener", &["accept_error", "connections", "handshake", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
     ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.

@@ -89,8 +89,7 @@ impl Refusal {
         Ok(bytes)
     }
 
-    /// Writes the answer and ends the transport. A socket that is closed with unread input resets the connection, which
-    /// can destroy the answer before the client has read it; so input is drained for a moment, as long as some comes.
+    /// Writes the answer and ends the transport, [politely](end_politely).
     pub(crate) async fn send<T>(self, io: &mut T, deadline: Instant) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -98,16 +97,26 @@ impl Refusal {
         let bytes = self.into_bytes()?;
         let write = async {
             io.write_all(&bytes).await?;
-            io.flush().await?;
-            // A client that has its answer may be gone already.
-            let _ = io.shutdown().await;
-            Ok::<_, io::Error>(())
+            io.flush().await
         };
         timeout_at(deadline, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        // However that ends, the answer is out.
-        let _ = timeout(DRAIN_TIME, drain(io)).await;
+        end_politely(io).await;
         Ok(())
     }
+}
+
+/// Ends a transport whose last bytes the peer is to read. A socket that is closed with unread input resets the connection,
+/// which can destroy them on their way; so input is drained for a moment, as long as some comes.
+pub(crate) async fn end_politely<T>(io: &mut T)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = async {
+        // A peer that has its answer may be gone already.
+        let _ = io.shutdown().await;
+        drain(io).await;
+    };
+    let _ = timeout(DRAIN_TIME, end).await;
 }
 
 async fn drain<R: AsyncRead + Unpin>(io: &mut R) {
