@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 
 /// What kind of fault kept a server from accepting a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,9 @@ pub enum AcceptErrorKind {
     /// Reading the request, or writing the answer, took longer than
     /// [`Config::handshake_timeout`](crate::Config::handshake_timeout).
     Timeout,
+    /// The TLS handshake failed: the client does not speak TLS, or has not accepted this server's certificate, or has shown
+    /// none that this server accepts.
+    Tls,
     /// The request is not a WebSocket handshake (RFC 6455, 4.2.1); [`AcceptError::status`] is what the client was told.
     BadRequest,
     /// The request head is over [`Config::max_head_size`](crate::Config::max_head_size) or
@@ -24,9 +27,16 @@ pub enum AcceptErrorKind {
     ProtocolNotOffered,
     /// The application gave a header, origin or status that cannot be used; the client was told with status 500.
     InvalidOption,
+    /// The HTTP server has no connection to hand over for this request: the upgrade has been taken before, or there is no
+    /// server at all, as in a test that calls a service directly. The client was told with status 500.
+    NotUpgradable,
+    /// [`Connections::shutdown`](crate::Connections::shutdown) or [`Listener::shutdown`](crate::Listener::shutdown) has
+    /// begun; the client was told with status 503.
+    ShuttingDown,
 }
 
-/// A server could not accept a connection, or could not refuse it. The transport is closed.
+/// A server could not accept a connection, or could not refuse it. The transport is closed, unless it belongs to an HTTP
+/// server of somebody else: then the client still waits for an answer, [`into_response`](Self::into_response).
 ///
 /// ```no_run
 /// use wsstream::{AcceptErrorKind, WebSocketStream};
@@ -46,13 +56,13 @@ pub struct AcceptError(Box<Inner>);
 struct Inner {
     kind: AcceptErrorKind,
     message: String,
-    status: Option<StatusCode>,
+    refusal: Option<Response<String>>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl AcceptError {
     pub(crate) fn new(kind: AcceptErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), status: None, source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), refusal: None, source: None }))
     }
 
     /// An error with a cause, which the message ends with.
@@ -67,9 +77,21 @@ impl AcceptError {
         error
     }
 
-    /// The status the client is told.
-    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
-        self.0.status = Some(status);
+    /// An error whose message says all that its cause would.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn explained(
+        kind: AcceptErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let mut error = Self::new(kind, message);
+        error.0.source = Some(source.into());
+        error
+    }
+
+    /// What the client is told.
+    pub(crate) fn with_refusal(mut self, refusal: Response<String>) -> Self {
+        self.0.refusal = Some(refusal);
         self
     }
 
@@ -78,9 +100,36 @@ impl AcceptError {
         self.0.kind
     }
 
-    /// The status of the refusal that was sent to the client, if there was one.
+    /// The status of the refusal that the client is told, if it can be told anything.
     pub fn status(&self) -> Option<StatusCode> {
-        self.0.status
+        self.0.refusal.as_ref().map(Response::status)
+    }
+
+    /// The refusal as a response, with a body that says why, for upgrades that come from an HTTP server of somebody else
+    /// ([`Upgrade::from_request`](crate::Upgrade::from_request)): it is up to the caller to return it. From a transport of
+    /// their own, clients have been told already. Status 500 where nothing can be told.
+    ///
+    /// A `Response<String>` can be returned from a hyper service and from an axum handler as it is; `map` makes other bodies.
+    ///
+    /// ```
+    /// use wsstream::Upgrade;
+    ///
+    /// # use std::{future::Ready, io};
+    /// # fn transport() -> Ready<io::Result<tokio::io::DuplexStream>> { unreachable!() }
+    /// fn refuse(request: &http::Request<()>) -> Option<http::Response<bytes::Bytes>> {
+    ///     let error = Upgrade::from_request(request, async { transport().await }).err()?;
+    ///     Some(error.into_response().map(Into::into))
+    /// }
+    /// let response = refuse(&http::Request::new(())).unwrap();
+    /// assert_eq!(response.status(), 400);
+    /// assert_eq!(response.body(), "There must be one Host header.\n");
+    /// ```
+    pub fn into_response(self) -> Response<String> {
+        self.0.refusal.unwrap_or_else(|| {
+            let mut response = Response::new(String::new());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        })
     }
 }
 
@@ -105,9 +154,11 @@ impl From<AcceptError> for io::Error {
                 None => io::ErrorKind::Other,
             },
             Timeout => io::ErrorKind::TimedOut,
-            BadRequest | HeadTooLarge => io::ErrorKind::InvalidData,
+            BadRequest | HeadTooLarge | Tls => io::ErrorKind::InvalidData,
             ForbiddenOrigin => io::ErrorKind::PermissionDenied,
             ProtocolNotOffered | InvalidOption => io::ErrorKind::InvalidInput,
+            NotUpgradable => io::ErrorKind::Unsupported,
+            ShuttingDown => io::ErrorKind::ConnectionAborted,
         };
         io::Error::new(kind, error)
     }

@@ -126,8 +126,8 @@ impl Config {
         self
     }
 
-    /// How long the opening handshake may take in all: for a client from dialling to the response, for a server until
-    /// the request has been read, and again for writing the answer. Default 30 s, `None` for ever.
+    /// How long the opening handshake may take in all, that of TLS included: for a client from dialling to the response,
+    /// through proxies and redirects; for a server until the request has been read, and again for writing the answer. Default 30 s, `None` for ever.
     pub fn handshake_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.handshake_timeout = time.into().unwrap_or(Duration::MAX);
         self

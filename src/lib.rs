@@ -87,6 +87,18 @@
 //! an unsolicited pong every [`Config::ping_interval`] tells the peer that this end lives, and the clock of
 //! [`Config::keepalive_timeout`] stands still.
 //!
+//! TLS has buffers of its own below that: at most 16 KiB of what has come and 64 KiB of what is to go, encrypted, and 48 KiB for
+//! records in pieces and what the connection knows; 25 KiB while idle. What `buffered_amount` counts has not reached them.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `rustls` (on by default) | `wss://` for clients, and `Listener::tls`: TLS by rustls, with ring |
+//! | `proxy` | `Connect::proxy`, `Connect::proxy_from_env`: HTTP CONNECT and SOCKS5 |
+//!
+//! No feature changes what another does. Without `rustls`, `wss://` is an error that says so.
+//!
 //! # Closing
 //!
 //! * [`Writable::close`] sends everything accepted, then the Close frame, and waits for the peer's. Messages that still
@@ -101,10 +113,24 @@
 //! * Closing takes no longer than [`Config::close_timeout`] without progress, and needs no reader. Dropping all handles
 //!   closes with 1001 in the background.
 //!
+//! * A server goes down in good order with [`Listener::shutdown`] or [`Connections::shutdown`].
+//!
+//! # Servers of others
+//!
+//! Behind an HTTP server the same [`Upgrade`] comes of a request that it has read: [`Upgrade::from_request`] for any that
+//! speaks [`http::Request`], `HttpUpgrade::from_hyper` with the cargo feature `hyper`, and `HttpUpgrade` as an extractor with
+//! `axum`. No feature is on by default, and none changes what is there without it.
+//!
+//! # Relays
+//!
+//! [`relay`](relay()) joins two connections, [`fanout`] one source and many receivers; `docs/media-relays.md` is about both.
+//!
 //! # Tasks
 //!
 //! Connections must be opened within a tokio runtime with IO and time enabled; each spawns one task. The halves may be used
 //! anywhere.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept_error;
 #[cfg(feature = "__bench")]
@@ -115,6 +141,7 @@ mod close;
 mod compression;
 mod config;
 mod connect_error;
+mod connections;
 mod driver;
 mod error;
 pub mod fanout;
@@ -139,19 +166,34 @@ mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// So do those of the document on relays.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/media-relays.md")]
+struct MediaRelays;
+
 pub use accept_error::{AcceptError, AcceptErrorKind};
-pub use client::{Connect, Dial};
+pub use client::{Connect, Dial, Retry};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};
 pub use compression::Compression;
 pub use config::Config;
 pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use connections::{Connections, ShutdownReport};
 pub use error::{CloseError, CollectError, ConnectionError, InvalidUtf8, ProtocolError, ReadError, WriteError};
 pub use listener::Listener;
 pub use message::{Message, MessageKind};
 pub use negotiated::{InvalidExtensions, Negotiated};
-pub use net::NetStream;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use net::tls::ServerTls;
+pub use net::{NetStream, TcpOptions};
 pub use relay::{Carried, RelaySide, Relayed, relay, relay_one_way};
 pub use role::Role;
+/// The version of rustls whose configurations [`Connect::tls`] and [`Listener::tls`] take.
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use rustls;
 pub use server::{Accept, AcceptUpgrade, Reject, Upgrade};
+#[cfg(feature = "hyper")]
+pub use server::{HttpStream, HttpTransport, HttpUpgrade};
 pub use stats::{DirectionStats, ReadyState, Stats};
 pub use stream::{Closed, Control, MessageReader, MessageWriter, Readable, StartMessage, WebSocketStream, Writable};

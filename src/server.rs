@@ -1,9 +1,15 @@
 //! Accepting a connection: read the request, decide, answer.
 
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "hyper")]
+mod hyper;
+mod request;
+
 use std::{fmt, io, net::SocketAddr, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header::ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::ORIGIN};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
@@ -12,18 +18,22 @@ use tokio::{
 use crate::{
     accept_error::{AcceptError, AcceptErrorKind},
     config::Config,
+    connections::{Admission, Connections},
     handshake::{
         deadline_after,
         origin::OriginPolicy,
         parse_header,
         refusal::Refusal,
-        server::{Agreement, BadRequest, UpgradeRequest, read_request},
+        server::{Agreement, BadRequest, UpgradeRequest, head_bytes, read_request},
     },
     negotiated::Negotiated,
     net::NetStream,
     role::Role,
     stream::WebSocketStream,
 };
+
+#[cfg(feature = "hyper")]
+pub use self::hyper::{HttpStream, HttpTransport, HttpUpgrade};
 
 impl WebSocketStream {
     /// Reads the handshake request of a client on a transport that was just accepted; what comes of it is up to the
@@ -53,7 +63,8 @@ impl WebSocketStream {
         Accept { transport, config: Config::default() }
     }
 
-    /// Takes over a connection that somebody else has upgraded, an HTTP server for example.
+    /// Takes over a connection that somebody else has upgraded, and whose handshake they have answered. Where an HTTP server
+    /// has read the request, [`Upgrade::from_request`] checks and answers it.
     ///
     /// `leftover` is what they have read of it after the HTTP head: the first frames. Losing it loses messages. If they agreed
     /// on extensions, say so with [`Negotiated::with_extensions`].
@@ -119,7 +130,8 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(read_upgrade(self.transport, self.config, None))
+        let deadline = deadline_after(self.config.handshake_timeout);
+        Box::pin(read_upgrade(self.transport, self.config, None, deadline))
     }
 }
 
@@ -128,15 +140,15 @@ pub(crate) async fn read_upgrade<T>(
     mut transport: T,
     config: Config,
     peer_addr: Option<SocketAddr>,
+    deadline: Instant,
 ) -> Result<Upgrade<T>, AcceptError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let deadline = deadline_after(config.handshake_timeout);
     match timeout_at(deadline, read_request(&mut transport, &config)).await {
         Ok(Ok((request, leftover))) => {
             tracing::debug!(path = request.uri.path(), ?peer_addr, "a request for an upgrade");
-            Ok(Upgrade { transport, request, leftover, config, peer_addr })
+            Ok(Upgrade { transport, request, leftover, config, peer_addr, connections: None })
         }
         Ok(Err(BadRequest { error, refusal })) => {
             if let Some(refusal) = refusal {
@@ -155,7 +167,7 @@ async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(transport: &mut T, refusal: R
     }
 }
 
-fn timed_out(what: &str, config: &Config) -> AcceptError {
+pub(crate) fn timed_out(what: &str, config: &Config) -> AcceptError {
     let limit = config.handshake_timeout;
     let message = format!("{what} within {limit:?}; `Config::handshake_timeout` raises the limit");
     AcceptError::new(AcceptErrorKind::Timeout, message)
@@ -173,9 +185,13 @@ fn unsent(error: io::Error, config: &Config) -> AcceptError {
 /// Look at it, await whatever the decision needs (a database, an authorization server), then
 /// [`accept`](Self::accept) or [`reject`](Self::reject) it. No time limit runs meanwhile; the client may have one.
 ///
+/// `T` is the transport. Where an HTTP server has read the request, and is to write the answer, it is the future of the
+/// transport: [`from_request`](Self::from_request).
+///
 /// # Dropping
 /// An upgrade that is dropped without a decision drops the transport: the client sees the connection end without an
-/// answer. To answer takes writing, which a drop cannot wait for; use [`reject`](Self::reject).
+/// answer. To answer takes writing, which a drop cannot wait for; use [`reject`](Self::reject). One that comes
+/// [from an HTTP server](Self::from_request) leaves the connection to that server, which answers as it is told to.
 ///
 /// ```no_run
 /// use http::StatusCode;
@@ -199,6 +215,8 @@ pub struct Upgrade<T = NetStream> {
     leftover: BytesMut,
     config: Config,
     peer_addr: Option<SocketAddr>,
+    /// Those that the connection will be one of.
+    connections: Option<Connections>,
 }
 
 impl<T> Upgrade<T> {
@@ -228,12 +246,25 @@ impl<T> Upgrade<T> {
         self.peer_addr
     }
 
+    /// The transport that the request came by; for those of a [`Listener`](crate::Listener), it knows the client's
+    /// certificate.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// Agrees to the upgrade: add options, then `.await` it.
     pub fn accept(self) -> AcceptUpgrade<T> {
         let (agreement, origins) = (Agreement::default(), OriginPolicy::default());
         AcceptUpgrade { upgrade: self, agreement, origins, fault: None }
     }
 
+    /// Says which connections it will be one of.
+    pub(crate) fn set_connections(&mut self, connections: Connections) {
+        self.connections = Some(connections);
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite> Upgrade<T> {
     /// Refuses the upgrade with a status of 300 or above: add options, then `.await` it.
     pub fn reject(self, status: StatusCode) -> Reject<T> {
         let refusal = Refusal::new(status, status.canonical_reason().unwrap_or("Refused"));
@@ -264,7 +295,7 @@ impl<T> fmt::Debug for Upgrade<T> {
 ///
 /// # Errors
 /// [`AcceptErrorKind::ForbiddenOrigin`], [`AcceptErrorKind::ProtocolNotOffered`], [`AcceptErrorKind::InvalidOption`],
-/// and, for a transport that fails, [`AcceptErrorKind::Io`] and [`AcceptErrorKind::Timeout`].
+/// [`AcceptErrorKind::ShuttingDown`], and, for a transport that fails, [`AcceptErrorKind::Io`] and [`AcceptErrorKind::Timeout`].
 ///
 /// # Cancel safety
 /// Dropping the future drops the transport, and the client sees the connection end.
@@ -282,7 +313,7 @@ impl<T> fmt::Debug for Upgrade<T> {
 ///     .await?;
 /// # Ok(()) }
 /// ```
-#[must_use = "the response is sent when this is awaited"]
+#[must_use = "it is a builder: await it, or, for an HTTP server's request, `respond` or `on_upgrade`"]
 pub struct AcceptUpgrade<T = NetStream> {
     upgrade: Upgrade<T>,
     agreement: Agreement,
@@ -296,6 +327,16 @@ impl<T> AcceptUpgrade<T> {
     /// some take for a failure.
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.agreement.set_protocol(protocol.into());
+        self
+    }
+
+    /// Picks the first of these subprotocols that the client offers; none is in use if it offers none of them. The best
+    /// comes first: the order is the server's. In place of [`protocol`](Self::protocol).
+    pub fn protocols<I>(mut self, protocols: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.agreement.choose_protocol(&self.upgrade.request, protocols);
         self
     }
 
@@ -335,34 +376,79 @@ impl<T> AcceptUpgrade<T> {
         self
     }
 
+    /// Makes the connection one of those that [`Connections::shutdown`] closes, in place of those of a
+    /// [`Listener`](crate::Listener) that it comes from. Once that has begun, the client gets status 503.
+    pub fn connections(mut self, connections: &Connections) -> Self {
+        self.upgrade.set_connections(connections.clone());
+        self
+    }
+
     fn note(&mut self, result: Result<(), String>) {
         if let Err(fault) = result {
             self.fault.get_or_insert(fault);
         }
     }
 
-    /// The response, or why there will be none and what the client is told instead.
-    fn decide(&mut self) -> Result<(Vec<u8>, Negotiated), (AcceptError, Refusal)> {
-        let own_fault = |error| own_fault(error, "The server cannot answer this request.");
+    /// Whether there will be a connection, or why not and what the client is told instead.
+    fn decide(&mut self) -> Result<Decision, (AcceptError, Refusal)> {
         if let Some(fault) = self.fault.take() {
-            return Err(own_fault(AcceptError::new(AcceptErrorKind::InvalidOption, fault)));
+            return Err(cannot_answer(AcceptError::new(AcceptErrorKind::InvalidOption, fault)));
         }
         self.origins.check(&self.upgrade.request.headers).map_err(|origin| {
             let refusal = Refusal::new(StatusCode::FORBIDDEN, "Pages of this origin may not connect here.");
             let message = format!(
                 "the origin {origin:?} is not that of this server; `AcceptUpgrade::allow_origins` lets it connect"
             );
-            (AcceptError::new(AcceptErrorKind::ForbiddenOrigin, message).with_status(refusal.status()), refusal)
+            let error = AcceptError::new(AcceptErrorKind::ForbiddenOrigin, message);
+            (error.with_refusal(refusal.to_response()), refusal)
         })?;
+        let admission = match &self.upgrade.connections {
+            Some(connections) => Some(connections.admit().ok_or_else(shutting_down)?),
+            None => None,
+        };
         let Upgrade { request, config, .. } = &self.upgrade;
-        std::mem::take(&mut self.agreement).respond_to(request, config).map_err(own_fault)
+        let agreement = std::mem::take(&mut self.agreement);
+        let (response, negotiated) = agreement.agree_to(request, config).map_err(cannot_answer)?;
+        Ok(Decision { response, negotiated, admission })
     }
+}
+
+/// To accept an upgrade.
+struct Decision {
+    response: Response<()>,
+    negotiated: Negotiated,
+    admission: Option<Admission>,
+}
+
+impl Decision {
+    /// Once the response is out.
+    fn open<T>(self, transport: T, leftover: BytesMut, config: Config) -> WebSocketStream
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let ws = WebSocketStream::start(transport, leftover, Role::Server, self.negotiated, config);
+        if let Some(admission) = self.admission {
+            admission.open(&ws);
+        }
+        ws
+    }
+}
+
+/// What is told to a client that comes too late.
+pub(crate) fn shutting_down() -> (AcceptError, Refusal) {
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+    let error = AcceptError::new(AcceptErrorKind::ShuttingDown, "the connections of this server have been shut down");
+    (error.with_refusal(refusal.to_response()), refusal)
+}
+
+fn cannot_answer(error: AcceptError) -> (AcceptError, Refusal) {
+    own_fault(error, "The server cannot answer this request.")
 }
 
 /// A mistake of the application, as both sides are told.
 fn own_fault(error: AcceptError, told: &str) -> (AcceptError, Refusal) {
     let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, told);
-    (error.with_status(refusal.status()), refusal)
+    (error.with_refusal(refusal.to_response()), refusal)
 }
 
 impl<T> IntoFuture for AcceptUpgrade<T>
@@ -376,11 +462,15 @@ where
         Box::pin(async move {
             let decision = self.decide();
             let Upgrade { mut transport, leftover, config, .. } = self.upgrade;
+            let decision = decision.and_then(|decision| {
+                let head = head_bytes(&decision.response).map_err(cannot_answer)?;
+                Ok((decision, head))
+            });
             match decision {
-                Ok((response, negotiated)) => {
+                Ok((decision, head)) => {
                     let deadline = deadline_after(config.handshake_timeout);
-                    write(&mut transport, &response, deadline).await.map_err(|error| unsent(error, &config))?;
-                    Ok(WebSocketStream::start(transport, leftover, Role::Server, negotiated, config))
+                    write(&mut transport, &head, deadline).await.map_err(|error| unsent(error, &config))?;
+                    Ok(decision.open(transport, leftover, config))
                 }
                 Err((error, refusal)) => {
                     refuse(&mut transport, refusal, &config).await;

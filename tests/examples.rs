@@ -38,6 +38,14 @@ fn example(name: &str) -> Command {
     command
 }
 
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn private_authority_shows_certificates_at_both_ends() {
+    let output = within(example("private_authority").output()).await.unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "you have shown 1 certificate\n");
+}
+
 /// A running server, ended when dropped, and its address.
 async fn echo_server() -> (Child, String) {
     let mut server = example("echo_server").arg("127.0.0.1:0").spawn().unwrap();
@@ -278,4 +286,46 @@ async fn autobahn_client_goes_through_all_cases_of_a_fuzzing_server() {
     paths.push("/updateReports?agent=wsstream".to_owned());
     assert_eq!(*requests.lock().await, paths);
     assert_eq!(output.lines().count(), CASES, "{output}");
+}
+
+/// All three routes on one port, and an end in good order.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn axum_server_serves_a_page_a_count_and_a_stream() {
+    let mut server = example("axum_server").args(["127.0.0.1:0", "--until-eof"]).stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = server.stdin.take();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let line = within(lines.next_line()).await.unwrap().expect("it says where it listens");
+    let addr = line.strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let get = async |path: &str| {
+        let mut tcp = TcpStream::connect(&addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        String::from_utf8(drain(&mut tcp).await).unwrap()
+    };
+    let page = get("/").await;
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.contains("text/html"), "{page}");
+    assert!(page.contains("new URL(\"hash\"") && page.contains("[\"hash.v1\"]"), "the page uses the route");
+    assert!(get("/hash").await.contains("This is a WebSocket"));
+
+    let connect = WebSocketStream::connect(format!("ws://{addr}/hash")).protocols(["hash.v1"]);
+    let mut ws = within(connect.origin(format!("http://{addr}")).into_future()).await.unwrap();
+    let data = pattern(3 << 20);
+    within(ws.send(data.clone())).await.unwrap();
+    let mut told = Vec::new();
+    while !told.last().is_some_and(|text: &String| text.starts_with("sha256 ")) {
+        told.push(within(next(&mut ws)).await.unwrap().unwrap().as_text().unwrap().to_owned());
+    }
+    assert!(told.len() > 1 && told[0].ends_with(" bytes"), "{told:?}");
+    use sha2::Digest;
+    let hash: String = sha2::Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(told.last().unwrap(), &format!("sha256 {hash}"));
+    assert!(get("/api/connections").await.ends_with("{\"connections\":1}"));
+
+    drop(stdin);
+    let closed = within(ws.closed()).await.unwrap();
+    assert_eq!((closed.close_code, closed.reason.as_str()), (wsstream::CloseCode::GOING_AWAY, "shutting down"));
+    let report = within(lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(report, "1 closed, 0 ended otherwise, 0 aborted");
+    assert!(within(server.wait()).await.unwrap().success());
 }

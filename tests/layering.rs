@@ -14,8 +14,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("relay", &["stream", VOCABULARY]),
     ("fanout", &["proto", "stream", VOCABULARY]),
     ("client", &["connect_error", "handshake", "net", "stream", VOCABULARY]),
-    ("server", &["accept_error", "handshake", "net", "stream", VOCABULARY]),
-    ("listener", &["accept_error", "net", "server", VOCABULARY]),
+    ("connections", &["stream", VOCABULARY]),
+    ("server", &["accept_error", "connections", "handshake", "net", "stream", VOCABULARY]),
+    ("listener", &["accept_error", "connections", "handshake", "net", "server", VOCABULARY]),
     // Not part of the library; besides handshake/ the only place that sees tungstenite, to compare with it.
     ("fuzzing", &["accept_error", "connect_error", "handshake", "proto", "wire", VOCABULARY]),
     // Not part of the library either.

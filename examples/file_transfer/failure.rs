@@ -13,11 +13,13 @@ use wsstream::{CloseCode, CloseInfo, ConnectError, ConnectionError, Control, MAX
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     message: String,
+    /// The connection is over for a reason that may pass: another one can go on from there.
+    pub(crate) can_resume: bool,
 }
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), can_resume: false }
     }
 
     /// A mistake that only this end's user can mend.
@@ -63,10 +65,29 @@ impl Failure {
         }
     }
 
+    /// The server has gone away and does not come back.
+    pub(crate) fn no_server(error: &ConnectError) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, format!("the server does not come back ({error}); run this again to resume"))
+    }
+
+    /// By this end's user.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted; run this again to resume")
+    }
+
     /// Why a connection is over, as far as this end can know.
     fn closed(outcome: Result<CloseInfo, ConnectionError>, interrupted: bool) -> Self {
+        if interrupted {
+            return Self::interrupted();
+        }
+        let can_resume = match &outcome {
+            Ok(info) => info.close_code == CloseCode::GOING_AWAY,
+            Err(error) => match error {
+                ConnectionError::Lost | ConnectionError::Io(_) | ConnectionError::KeepaliveTimeout(_) => true,
+                other => other.close_code() == CloseCode::GOING_AWAY,
+            },
+        };
         let (status, message) = match outcome {
-            _ if interrupted => (StatusCode::SERVICE_UNAVAILABLE, "interrupted; run this again to resume".to_owned()),
             Ok(info) | Err(ConnectionError::Unsent(info) | ConnectionError::MessageCut(info)) => {
                 let code = u16::from(info.close_code);
                 match code.checked_sub(4000).and_then(|status| StatusCode::from_u16(status).ok()) {
@@ -90,7 +111,7 @@ impl Failure {
                 (StatusCode::BAD_GATEWAY, format!("the connection is lost ({error}); run this again to resume"))
             }
         };
-        Self { status, message }
+        Self { status, message, can_resume }
     }
 }
 

@@ -7,6 +7,8 @@
 //! file_transfer demo --size 1GiB
 //! ```
 //!
+//! `put` and `get` go on by themselves when the server goes away and comes back.
+//!
 //! The network is served by one thread, which never touches a file: a thread for each transfer reads or writes it and
 //! hashes it, and the two exchange a few buffers. What they say to the other end is in `protocol.rs`.
 
@@ -27,6 +29,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -34,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::{failure::Failure, receive::Options, transfer::Report};
+use crate::{client::Server, failure::Failure, receive::Options, transfer::Report};
 
 /// Sends files over WebSockets, of any size, in a few MiB of memory.
 #[derive(Debug, Parser)]
@@ -66,6 +69,9 @@ enum Command {
         /// Send it as a single frame.
         #[arg(long)]
         one_frame: bool,
+        /// Wait so many seconds for a server that goes away in the middle of it, and go on; 0 for not at all.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        retry_for: u64,
         /// Print what was done as JSON.
         #[arg(long)]
         json: bool,
@@ -81,6 +87,9 @@ enum Command {
         /// Receive at most this much per second, 10MiB for example.
         #[arg(long, value_name = "BYTES", value_parser = parse_size)]
         limit_rate: Option<u64>,
+        /// Wait so many seconds for a server that goes away in the middle of it, and go on; 0 for not at all.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        retry_for: u64,
         /// Print what was done as JSON.
         #[arg(long)]
         json: bool,
@@ -131,12 +140,14 @@ async fn run(command: Command) -> Result<(), Failure> {
     tokio::spawn(cancel_on_signal(stop.clone()));
     match command {
         Command::Serve { folder, listen, limit_rate } => server::serve(folder, listen, limit_rate, stop).await,
-        Command::Put { file, url, one_frame, json } => {
-            let report = client::put(&file, &url, one_frame, stop).await?;
+        Command::Put { file, url, one_frame, retry_for, json } => {
+            let server = Server { url, retry_for: Duration::from_secs(retry_for) };
+            let report = client::put(&file, server, one_frame, stop).await?;
             print_report("sent", report, json)
         }
-        Command::Get { url, file, one_frame, limit_rate, json } => {
-            let report = client::get(&url, &file, Options { one_frame, limit_rate }, stop).await?;
+        Command::Get { url, file, one_frame, limit_rate, retry_for, json } => {
+            let server = Server { url, retry_for: Duration::from_secs(retry_for) };
+            let report = client::get(server, &file, Options { one_frame, limit_rate }, stop).await?;
             print_report("received", report, json)
         }
         Command::Demo { size, one_frame, json } => {

@@ -19,10 +19,8 @@ const ALIGNED: u64 = 64 * 1024;
 /// together as they come, so that what a peer announces and does not send costs little address space.
 const GATHER_MAX: usize = 4 * 1024 * 1024;
 
-/// The most bytes of the header of a frame.
-const HEADER: usize = crate::wire::header::MAX_HEADER;
-
 thread_local! {
+    /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
     static SPARE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
@@ -76,16 +74,16 @@ impl ReadBuffer {
     }
 
     fn make_room(&mut self, size: usize) {
-        let fits = size..=2 * size;
-        if !fits.contains(&self.size) {
+        if self.size != 0 && (self.size == READ_BUFFER) != (size == READ_BUFFER) {
             self.release();
-        } else if self.input.capacity() > 0 && self.input.try_reclaim(self.size) {
-            return;
         }
-        self.input = SPARE.with_borrow_mut(|spare| {
-            if fits.contains(&spare.capacity()) { std::mem::take(spare) } else { BytesMut::with_capacity(size) }
-        });
-        self.size = self.input.capacity();
+        if self.size == 0 && size == READ_BUFFER {
+            (self.input, self.size) = (SPARE.take(), READ_BUFFER);
+        }
+        let fits = (size..=2 * size).contains(&self.size);
+        if !fits || !self.input.try_reclaim(self.size) {
+            (self.input, self.size) = (BytesMut::with_capacity(size), size);
+        }
     }
 
     /// More of the message that has begun with `chunk` is to come, and it is wanted whole: from now on it is read next to
@@ -98,7 +96,7 @@ impl ReadBuffer {
         if !self.copies && self.input.capacity() >= rest {
             self.gathers = true;
         } else if rest >= chunk.len() && rest as u64 >= ALIGNED && rest.saturating_add(chunk.len()) <= GATHER_MAX {
-            let mut whole = BytesMut::with_capacity(chunk.len() + rest + HEADER);
+            let mut whole = BytesMut::with_capacity(chunk.len() + rest + ahead.header);
             whole.extend_from_slice(chunk);
             *chunk = whole.split();
             self.release();
@@ -142,16 +140,11 @@ impl ReadBuffer {
         if !self.input.is_empty() || self.gathers {
             return;
         }
-        let mut buffer = std::mem::take(&mut self.input);
-        let size = std::mem::take(&mut self.size);
-        if size == 0 {
-            return;
+        let buffer = std::mem::take(&mut self.input);
+        // Others are soon allocated, and are of use to nobody else.
+        if std::mem::take(&mut self.size) == READ_BUFFER {
+            SPARE.set(buffer);
         }
-        SPARE.with_borrow_mut(|spare| {
-            if size > spare.capacity() && buffer.try_reclaim(size) {
-                *spare = buffer;
-            }
-        });
     }
 }
 
@@ -175,10 +168,6 @@ mod tests {
     use crate::{
         proto::recv::{Chunk, Receiver},
         role::Role,
-        wire::{
-            header::{FrameHeader, OpCode},
-            mask::Mask,
-        },
     };
 
     const KIB: usize = 1024;
@@ -186,23 +175,35 @@ mod tests {
 
     /// Messages of these sizes, in frames of at most `frame` bytes of payload.
     fn wire(role: Role, messages: &[usize], frame: usize) -> Vec<u8> {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         for (number, &size) in messages.iter().enumerate() {
             let mut payload = vec![number as u8; size];
             for index in 0..size.div_ceil(frame).max(1) {
                 let end = frame.saturating_mul(index + 1);
                 let part = &mut payload[frame.saturating_mul(index)..end.min(size)];
-                let fin = end >= size;
-                let opcode = if index == 0 { OpCode::Binary } else { OpCode::Continuation };
-                let mask = (role == Role::Client).then_some(0x0102_0304);
-                FrameHeader { fin, opcode, mask, len: part.len() as u64 }.encode(&mut out);
-                if let Some(key) = mask {
-                    Mask::new(key).apply(part);
+                let (fin, opcode) = (u8::from(end >= size) << 7, if index == 0 { 2 } else { 0 });
+                let masked = u8::from(role == Role::Client) << 7;
+                out.push(fin | opcode);
+                match part.len() {
+                    len @ 0..=125 => out.push(masked | len as u8),
+                    len @ 126..=0xFFFF => {
+                        out.push(masked | 126);
+                        out.extend_from_slice(&(len as u16).to_be_bytes());
+                    }
+                    len => {
+                        out.push(masked | 127);
+                        out.extend_from_slice(&(len as u64).to_be_bytes());
+                    }
+                }
+                if masked > 0 {
+                    let key = [1, 2, 3, 4];
+                    out.extend_from_slice(&key);
+                    part.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
                 }
                 out.extend_from_slice(part);
             }
         }
-        out.to_vec()
+        out
     }
 
     #[derive(Debug, Default)]

@@ -132,12 +132,13 @@ impl Log {
 
     /// Begins a message. Who has no room for it loses something now, as its policy says.
     pub(super) fn begin(&mut self, key: bool) -> Wakers {
+        // One that was leaked, not dropped.
+        let mut wakers = self.cut();
         let begin = self.head();
         if key {
             self.key = Some(begin);
         }
         self.open = Some(begin);
-        let mut wakers = Wakers::default();
         let view = View { entries: &self.entries, before: &self.before, first: self.first, published: self.published };
         for cursor in self.receivers.values_mut() {
             cursor.admit(key, self.key, &view);

@@ -364,6 +364,19 @@ fn a_message_left_unfinished_ends_those_that_have_part_of_it_and_only_those() {
 }
 
 #[test]
+fn a_message_that_was_leaked_is_cut_by_the_next() {
+    let mut source = Source::new();
+    let (has_part, has_none) = (source.join(Lag::Wait, 9000, Start::Now), source.join(Lag::Wait, 9000, Start::Now));
+    let mut peer = Peer::default();
+    source.begin(false);
+    source.chunk(1);
+    assert_eq!(peer.take(&mut source, has_part, EVERYTHING), Taken::Parts);
+    source.publish(2);
+    assert_eq!(peer.take(&mut source, has_part, EVERYTHING), Taken::Over(Over::Unfinished));
+    assert_eq!(Peer::default().take_all(&mut source, has_none), [2]);
+}
+
+#[test]
 fn late_receivers_begin_where_they_asked_to() {
     let mut source = Source::new();
     source.publish(1);

@@ -23,7 +23,7 @@ use crate::{
     handshake::{
         client::{Offer, open},
         deadline_after, parse_header,
-        server::{Agreement, read_request},
+        server::{Agreement, head_bytes, read_request},
         target::Target,
     },
 };
@@ -167,7 +167,8 @@ async fn request(bytes: &[u8], pieces: Sizes, config: &Config) {
                     agreement.set_protocol(protocol.clone());
                 }
                 let (response, negotiated) =
-                    agreement.respond_to(&request, config).expect("what was offered can be agreed to");
+                    agreement.agree_to(&request, config).expect("what was offered can be agreed to");
+                let response = head_bytes(&response).expect("what can be agreed to can be written");
                 let (len, parsed) = ParsedResponse::try_parse(&response).expect("HTTP").expect("a whole head");
                 assert_eq!((len, parsed.status().as_u16()), (response.len(), 101));
                 format!("{request:?} {negotiated:?}")
@@ -254,7 +255,8 @@ async fn both_ends(mut input: Input<'_>, config: &Config) {
         let answer = read.map(|(request, leftover)| {
             assert_eq!(leftover.len(), 0, "nothing follows a request before its response");
             let (response, negotiated) =
-                agreement.respond_to(&request, config).expect("what was offered can be agreed to");
+                agreement.agree_to(&request, config).expect("what was offered can be agreed to");
+            let response = head_bytes(&response).expect("what can be agreed to can be written");
             (request, response, negotiated)
         });
         if let Ok((_, response, _)) = &answer {

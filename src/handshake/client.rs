@@ -1,18 +1,18 @@
 //! The client's side: the request, and what a response has to be (RFC 6455, 4.1).
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{
-        AUTHORIZATION, CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        AUTHORIZATION, CONNECTION, COOKIE, HOST, ORIGIN, PROXY_AUTHORIZATION, SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::tungstenite::{
     error::{Error as TungsteniteError, ProtocolError},
@@ -34,6 +34,9 @@ use crate::{
     connect_error::{ConnectError, ConnectErrorKind},
     negotiated::Negotiated,
 };
+
+/// How long a server is listened to that takes no request.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +72,13 @@ impl Offer {
     /// Sets the `Origin` header.
     pub(crate) fn set_origin(&mut self, value: HeaderValue) {
         self.headers.insert(ORIGIN, value);
+    }
+
+    /// Drops what proves who the client is: the request goes to somebody else.
+    pub(crate) fn drop_credentials(&mut self) {
+        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+            self.headers.remove(name);
+        }
     }
 
     /// The request's bytes, and the accept key that answers it.
@@ -128,17 +138,16 @@ where
 {
     let (request, accept_key) = offer.request(target, config)?;
     let exchange = async {
-        let lost = |error| ConnectError::caused(ConnectErrorKind::Io, "sending the handshake request failed", error);
-        io.write_all(&request).await.map_err(lost)?;
-        io.flush().await.map_err(lost)?;
-        let mut bytes = BytesMut::new();
-        loop {
-            let head = read_head(io, bytes, HeadKind::Response, config).await.map_err(no_response)?;
-            let response = parse(&head.bytes)?;
-            if is_final(response.status()) {
-                return Ok((response, head.leftover));
-            }
-            bytes = head.leftover;
+        let written = match io.write_all(&request).await {
+            Ok(()) => io.flush().await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = written else { return read_response(io, config).await };
+        // A server that takes no request may have said why, by HTTP or by TLS.
+        match timeout(LAST_WORDS, read_response(io, config)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.io_source().is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) => Err(error),
+            _ => Err(ConnectError::caused(ConnectErrorKind::Io, "sending the handshake request failed", error)),
         }
     };
     let (response, leftover) = match timeout_at(deadline, exchange).await {
@@ -152,6 +161,22 @@ where
     let mut negotiated = check(response.headers(), &accept_key, offer, config)?;
     negotiated.url.clone_from(&target.url);
     Ok(Opened { negotiated, leftover })
+}
+
+/// The response, and what came after it.
+async fn read_response<T>(io: &mut T, config: &Config) -> Result<(Response<()>, BytesMut), ConnectError>
+where
+    T: AsyncRead + Unpin,
+{
+    let mut bytes = BytesMut::new();
+    loop {
+        let head = read_head(io, bytes, HeadKind::Response, config).await.map_err(no_response)?;
+        let response = parse(&head.bytes)?;
+        if is_final(response.status()) {
+            return Ok((response, head.leftover));
+        }
+        bytes = head.leftover;
+    }
 }
 
 /// Whether this is the answer. Interim responses may come before it, "Early Hints" for example (RFC 9110, 15.2).
@@ -180,7 +205,10 @@ fn no_response(error: HeadError) -> ConnectError {
             ConnectErrorKind::Io,
             "the server closed the transport in the middle of the handshake response",
         ),
-        HeadError::NotHttp(looks_like) => bad_response(format!("the server's answer is {looks_like}")),
+        HeadError::NotHttp(looks_like) => {
+            let remedy = if looks_like.starts_with("TLS") { "; use wss:// for it" } else { "" };
+            bad_response(format!("the server's answer is {looks_like}{remedy}"))
+        }
         HeadError::TooLarge(_) | HeadError::TooManyHeaders(_) => bad_response("the response head is too large"),
     }
 }

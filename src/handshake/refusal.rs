@@ -37,10 +37,6 @@ impl Refusal {
         Self { status, headers: Vec::new(), body: why.into() }
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -60,16 +56,31 @@ impl Refusal {
         self.body = body;
     }
 
-    fn into_bytes(self) -> io::Result<Vec<u8>> {
+    /// What is said, whatever it is said over.
+    fn head(&self) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        for (name, value) in self.headers {
-            headers.append(name, value);
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
         }
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(CONTENT_LENGTH, self.body.len().into());
         // A hop-by-hop header is named in `Connection` (RFC 9110, 7.8).
+        if headers.contains_key(UPGRADE) {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        response
+    }
+
+    /// For an HTTP server that writes it, and that decides whether its connection goes on.
+    pub(crate) fn to_response(&self) -> Response<String> {
+        self.head().map(|()| String::from_utf8_lossy(&self.body).into_owned())
+    }
+
+    fn into_bytes(self) -> io::Result<Vec<u8>> {
+        let mut response = self.head();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, self.body.len().into());
         let connection = if headers.contains_key(UPGRADE) { "close, upgrade" } else { "close" };
         headers.insert(CONNECTION, HeaderValue::from_static(connection));
         let mut bytes = Vec::with_capacity(256 + self.body.len());
@@ -78,8 +89,7 @@ impl Refusal {
         Ok(bytes)
     }
 
-    /// Writes the answer and ends the transport. A socket that is closed with unread input resets the connection, which
-    /// can destroy the answer before the client has read it; so input is drained for a moment, as long as some comes.
+    /// Writes the answer and ends the transport, [politely](end_politely).
     pub(crate) async fn send<T>(self, io: &mut T, deadline: Instant) -> io::Result<()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -87,16 +97,26 @@ impl Refusal {
         let bytes = self.into_bytes()?;
         let write = async {
             io.write_all(&bytes).await?;
-            io.flush().await?;
-            // A client that has its answer may be gone already.
-            let _ = io.shutdown().await;
-            Ok::<_, io::Error>(())
+            io.flush().await
         };
         timeout_at(deadline, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        // However that ends, the answer is out.
-        let _ = timeout(DRAIN_TIME, drain(io)).await;
+        end_politely(io).await;
         Ok(())
     }
+}
+
+/// Ends a transport whose last bytes the peer is to read. A socket that is closed with unread input resets the connection,
+/// which can destroy them on their way; so input is drained for a moment, as long as some comes.
+pub(crate) async fn end_politely<T>(io: &mut T)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = async {
+        // A peer that has its answer may be gone already.
+        let _ = io.shutdown().await;
+        drain(io).await;
+    };
+    let _ = timeout(DRAIN_TIME, end).await;
 }
 
 async fn drain<R: AsyncRead + Unpin>(io: &mut R) {

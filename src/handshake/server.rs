@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::BytesMut;
 use data_encoding::BASE64;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{
         ALLOW, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
         SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
@@ -50,7 +50,7 @@ pub(crate) struct BadRequest {
 
 impl From<(AcceptErrorKind, Refusal, String)> for BadRequest {
     fn from((kind, refusal, why): (AcceptErrorKind, Refusal, String)) -> Self {
-        Self { error: AcceptError::new(kind, why).with_status(refusal.status()), refusal: Some(refusal) }
+        Self { error: AcceptError::new(kind, why).with_refusal(refusal.to_response()), refusal: Some(refusal) }
     }
 }
 
@@ -64,8 +64,29 @@ where
 {
     let Head { bytes, leftover } =
         read_head(io, BytesMut::new(), HeadKind::Request, config).await.map_err(no_request)?;
-    let request = check(parse(&bytes)?).map_err(|refusal| bad(refusal.0, refusal.1))?;
+    let (parts, ()) = parse(&bytes)?.into_parts();
+    let request = check_fields(parts.uri, parts.headers).map_err(|(refusal, why)| bad(refusal, why))?;
     Ok((request, leftover))
+}
+
+/// Checks a request whose head an HTTP server has read.
+pub(crate) fn check(
+    method: &Method,
+    version: Version,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<UpgradeRequest, AcceptError> {
+    let checked = match version {
+        // Over HTTP/2 a WebSocket is a stream, opened by an extended CONNECT (RFC 8441), which has neither key nor upgrade.
+        Version::HTTP_2 | Version::HTTP_3 => {
+            let why = "A WebSocket handshake needs HTTP/1.1; extended CONNECT (RFC 8441) is not supported.";
+            Err(refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, why))
+        }
+        _ if method != Method::GET => Err(wrong_method()),
+        Version::HTTP_11 => check_fields(uri, headers),
+        _ => Err(wrong_version()),
+    };
+    checked.map_err(|(refusal, why)| bad(refusal, why).error)
 }
 
 fn no_request(error: HeadError) -> BadRequest {
@@ -98,13 +119,8 @@ fn parse(head: &[u8]) -> Result<Request<()>, BadRequest> {
     let (refusal, why) = match Request::<()>::try_parse(head) {
         Ok(Some((size, request))) if size == head.len() => return Ok(request),
         Ok(_) => refuse(StatusCode::BAD_REQUEST, "The request is malformed HTTP."),
-        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpMethod)) => {
-            let (refusal, why) = refuse(StatusCode::METHOD_NOT_ALLOWED, "A WebSocket handshake is a GET request.");
-            (refusal.with_header(ALLOW, HeaderValue::from_static("GET")), why)
-        }
-        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpVersion)) => {
-            refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "A WebSocket handshake needs HTTP/1.1.")
-        }
+        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpMethod)) => wrong_method(),
+        Err(TungsteniteError::Protocol(ProtocolError::WrongHttpVersion)) => wrong_version(),
         Err(TungsteniteError::Protocol(ProtocolError::HttparseError(error))) => {
             refuse(StatusCode::BAD_REQUEST, format!("The request is malformed HTTP: {error}."))
         }
@@ -123,12 +139,19 @@ fn refuse(status: StatusCode, why: impl Into<String>) -> (Refusal, String) {
     (Refusal::new(status, why), told)
 }
 
+fn wrong_method() -> (Refusal, String) {
+    let (refusal, why) = refuse(StatusCode::METHOD_NOT_ALLOWED, "A WebSocket handshake is a GET request.");
+    (refusal.with_header(ALLOW, HeaderValue::from_static("GET")), why)
+}
+
+fn wrong_version() -> (Refusal, String) {
+    refuse(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "A WebSocket handshake needs HTTP/1.1.")
+}
+
 /// Checks a GET request of HTTP/1.1 against RFC 6455, 4.2.1.
-fn check(request: Request<()>) -> Result<UpgradeRequest, (Refusal, String)> {
-    let (parts, ()) = request.into_parts();
-    let headers = parts.headers;
+fn check_fields(uri: Uri, headers: HeaderMap) -> Result<UpgradeRequest, (Refusal, String)> {
     let bad_request = |why: &str| Err(refuse(StatusCode::BAD_REQUEST, why));
-    if !parts.uri.path().starts_with('/') {
+    if !uri.path().starts_with('/') {
         return bad_request("The request target has no path.");
     }
     if header::single(&headers, &HOST).is_none() {
@@ -170,7 +193,7 @@ fn check(request: Request<()>) -> Result<UpgradeRequest, (Refusal, String)> {
         return bad_request("Sec-WebSocket-Extensions must be a list of extensions.");
     }
     let accept_key = derive_accept_key(key.as_bytes());
-    Ok(UpgradeRequest { uri: parts.uri, headers, protocols, accept_key })
+    Ok(UpgradeRequest { uri, headers, protocols, accept_key })
 }
 
 fn is_valid_key(key: &[u8]) -> bool {
@@ -190,6 +213,11 @@ impl Agreement {
         self.protocol = Some(protocol);
     }
 
+    /// Picks the first of these that is offered, if there is one.
+    pub(crate) fn choose_protocol(&mut self, request: &UpgradeRequest, spoken: impl IntoIterator<Item: Into<String>>) {
+        self.protocol = spoken.into_iter().map(Into::into).find(|protocol| request.protocols.contains(protocol));
+    }
+
     /// Adds a header of the application's; on failure, what is wrong with it.
     pub(crate) fn add_header(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), String> {
         if let Some(remedy) = header::owned_by_handshake(&name) {
@@ -200,21 +228,18 @@ impl Agreement {
         Ok(())
     }
 
-    /// The response's bytes, and what is agreed on with it.
-    pub(crate) fn respond_to(
+    /// The response, and what is agreed on with it.
+    pub(crate) fn agree_to(
         self,
         request: &UpgradeRequest,
         config: &Config,
-    ) -> Result<(Vec<u8>, Negotiated), AcceptError> {
-        let unusable = |error: TungsteniteError| {
-            AcceptError::caused(AcceptErrorKind::InvalidOption, "the response cannot be written", error)
-        };
+    ) -> Result<(Response<()>, Negotiated), AcceptError> {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let accept_key = HeaderValue::try_from(&request.accept_key).map_err(|error| unusable(error.into()))?;
+        let accept_key = HeaderValue::try_from(&request.accept_key).map_err(unusable)?;
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
         if let Some(protocol) = &self.protocol {
             if !request.protocols.contains(protocol) {
@@ -223,21 +248,31 @@ impl Agreement {
                     format!("the client offered not {protocol:?} but [{offered}]; pick one of `Upgrade::protocols`");
                 return Err(AcceptError::new(AcceptErrorKind::ProtocolNotOffered, message));
             }
-            let protocol = HeaderValue::try_from(protocol).map_err(|error| unusable(error.into()))?;
+            let protocol = HeaderValue::try_from(protocol).map_err(unusable)?;
             headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         let mut negotiated =
             Negotiated::default().with_protocol(self.protocol.unwrap_or_default()).with_url(request.uri.to_string());
         negotiated.set_deflate(extensions::choose(&request.headers, config.compression.as_ref()));
         if !negotiated.extensions.is_empty() {
-            let extensions = HeaderValue::try_from(&negotiated.extensions).map_err(|error| unusable(error.into()))?;
+            let extensions = HeaderValue::try_from(&negotiated.extensions).map_err(unusable)?;
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         headers.extend(self.headers);
-        let mut bytes = Vec::with_capacity(256);
-        write_response(&mut bytes, &response).map_err(unusable)?;
-        Ok((bytes, negotiated))
+        Ok((response, negotiated))
     }
+}
+
+/// The bytes of a response.
+pub(crate) fn head_bytes(response: &Response<()>) -> Result<Vec<u8>, AcceptError> {
+    let mut bytes = Vec::with_capacity(256);
+    write_response(&mut bytes, response).map_err(unusable)?;
+    Ok(bytes)
+}
+
+fn unusable(error: impl Into<TungsteniteError>) -> AcceptError {
+    let error: TungsteniteError = error.into();
+    AcceptError::caused(AcceptErrorKind::InvalidOption, "the response cannot be written", error)
 }
 
 /// Whether a header can be written; tungstenite writes visible ASCII only.
@@ -283,8 +318,8 @@ mod tests {
         let cookie = || (HeaderName::from_static("set-cookie"), HeaderValue::from_static("a=b"));
         agreement.add_header(cookie().0, cookie().1).unwrap();
         agreement.add_header(cookie().0, cookie().1).unwrap();
-        let (response, negotiated) = agreement.respond_to(&request, &Config::default()).unwrap();
-        let response = String::from_utf8(response).unwrap().to_lowercase();
+        let (response, negotiated) = agreement.agree_to(&request, &Config::default()).unwrap();
+        let response = String::from_utf8(head_bytes(&response).unwrap()).unwrap().to_lowercase();
         assert!(response.starts_with("http/1.1 101 switching protocols\r\n") && response.ends_with("\r\n\r\n"));
         for (line, count) in [
             ("connection: upgrade", 1),

@@ -67,6 +67,21 @@ impl Target {
             url: url.into(),
         })
     }
+
+    /// Where a redirect to `location`, which may be relative, leads. Within the origin, credentials of the URL stay.
+    pub(crate) fn redirected_to(&self, location: &str) -> Result<Self, ConnectError> {
+        let invalid = |error| ConnectError::caused(ConnectErrorKind::InvalidUrl, "the URL does not parse", error);
+        let mut url = Url::parse(&self.url).and_then(|base| base.join(location)).map_err(invalid)?;
+        url.set_fragment(None);
+        let mut target = Self::parse(url.as_str())?;
+        target.authorization = self.authorization.clone().filter(|_| target.is_same_origin(self));
+        Ok(target)
+    }
+
+    /// Scheme, host and port are the same.
+    pub(crate) fn is_same_origin(&self, other: &Self) -> bool {
+        (self.is_secure, &self.host, self.port) == (other.is_secure, &other.host, other.port)
+    }
 }
 
 fn basic_credentials(url: &Url) -> Option<HeaderValue> {
@@ -124,6 +139,30 @@ mod tests {
             let error = Target::parse(given).unwrap_err();
             assert_eq!(error.kind(), kind, "{given}");
             assert!(error.to_string().contains(words), "{given}: {error}");
+        }
+    }
+
+    #[test]
+    fn redirects_lead_elsewhere_and_credentials_stay() {
+        let from = Target::parse("wss://user:pass@example.com/live/1?x").unwrap();
+        for (location, url, keeps) in [
+            ("2", "wss://example.com/live/2", true),
+            ("/", "wss://example.com/", true),
+            ("?y", "wss://example.com/live/1?y", true),
+            ("https://example.com:443/a#b", "wss://example.com/a", true),
+            ("//other.example/a", "wss://other.example/a", false),
+            ("https://example.com:444/", "wss://example.com:444/", false),
+            ("http://example.com/", "ws://example.com/", false),
+            ("wss://me:mine@sub.example.com/", "wss://sub.example.com/", false),
+            ("wss://me:mine@example.com/", "wss://example.com/", true),
+        ] {
+            let to = from.redirected_to(location).unwrap();
+            assert_eq!(to.url, url, "{location}");
+            let expected = from.authorization.as_ref().filter(|_| keeps);
+            assert_eq!(to.authorization.as_ref(), expected, "{location}");
+        }
+        for location in ["ftp://example.com/", "https://", "wss://a b/"] {
+            assert!(from.redirected_to(location).is_err(), "{location}");
         }
     }
 

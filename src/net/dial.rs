@@ -1,58 +1,69 @@
 //! Resolving a host and connecting to one of its addresses.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, future::Future, io, net::SocketAddr, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpSocket, TcpStream, lookup_host},
     time::sleep,
 };
 use url::Host;
 
-use super::NetStream;
+use super::{NetError, NetStream, TcpOptions};
 
 /// How long one address is tried before the next one is tried beside it (RFC 8305, 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub(crate) enum DialError {
-    Resolve(io::Error),
-    Connect(io::Error),
-}
-
 /// Connects to a host by TCP: to whichever of its addresses answers first, tried in the resolver's order, families in
-/// turn, with a head start for each.
+/// turn, with a head start for each (RFC 8305).
 ///
 /// # Cancel safety
 /// Dropping the future closes all attempts.
-pub(crate) async fn dial(host: &Host, port: u16) -> Result<NetStream, DialError> {
+pub(super) async fn dial(host: &Host, port: u16, options: &TcpOptions) -> Result<NetStream, NetError> {
     let addresses = match host {
         Host::Ipv4(ip) => VecDeque::from([SocketAddr::from((*ip, port))]),
         Host::Ipv6(ip) => VecDeque::from([SocketAddr::from((*ip, port))]),
         Host::Domain(name) => {
-            let found = lookup_host((name.as_str(), port)).await.map_err(DialError::Resolve)?;
-            families_in_turn(found.collect())
+            let found = lookup_host((name.as_str(), port)).await;
+            families_in_turn(found.map_err(|error| NetError::Resolve(host.to_string(), error))?.collect())
         }
     };
-    let tcp = connect_to_first(addresses).await?;
-    NetStream::from_tcp(tcp).map_err(DialError::Connect)
+    match first_of(addresses, |address| connect(address, options)).await {
+        Ok(tcp) => Ok(NetStream::from(tcp)),
+        Err(Some(error)) => Err(NetError::Connect(format!("{host}:{port}"), error)),
+        Err(None) => {
+            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            Err(NetError::Resolve(host.to_string(), none))
+        }
+    }
 }
 
-async fn connect_to_first(mut addresses: VecDeque<SocketAddr>) -> Result<TcpStream, DialError> {
+async fn connect(address: SocketAddr, options: &TcpOptions) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    options.apply(&socket)?;
+    socket.connect(address).await
+}
+
+/// The first attempt that succeeds. A failed one is followed by the next at once, a slow one after a while.
+async fn first_of<T, F>(
+    mut addresses: VecDeque<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<T, Option<io::Error>>
+where
+    F: Future<Output = io::Result<T>>,
+{
     let mut attempts = FuturesUnordered::new();
     let mut last_error = None;
     loop {
         if let Some(address) = addresses.pop_front() {
-            attempts.push(TcpStream::connect(address));
+            attempts.push(connect(address));
         }
         if attempts.is_empty() {
-            let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(last_error.map_or_else(|| DialError::Resolve(none()), DialError::Connect));
+            return Err(last_error);
         }
         tokio::select! {
             Some(result) = attempts.next() => match result {
-                Ok(tcp) => return Ok(tcp),
+                Ok(connected) => return Ok(connected),
                 Err(error) => last_error = Some(error),
             },
             () = sleep(ATTEMPT_DELAY), if !addresses.is_empty() => {}
@@ -72,7 +83,9 @@ fn families_in_turn(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::future::pending;
+
+    use tokio::{net::TcpListener, time::Instant};
 
     use super::*;
 
@@ -91,9 +104,44 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let refused = closed.local_addr().unwrap();
         drop(closed);
-        let addresses = VecDeque::from([refused, listener.local_addr().unwrap()]);
-        assert!(connect_to_first(addresses).await.is_ok());
-        assert!(matches!(connect_to_first(VecDeque::from([refused])).await, Err(DialError::Connect(_))));
-        assert!(matches!(connect_to_first(VecDeque::new()).await, Err(DialError::Resolve(_))));
+        let (options, good) = (TcpOptions::default(), listener.local_addr().unwrap());
+        let dial = |addresses: &[SocketAddr]| first_of(addresses.to_vec().into(), |address| connect(address, &options));
+        assert!(dial(&[refused, good]).await.unwrap().nodelay().unwrap());
+        assert_eq!(dial(&[refused]).await.unwrap_err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(dial(&[]).await.unwrap_err().is_none());
+    }
+
+    /// In virtual time: addresses ending in 1 go nowhere, in 2 refuse, in 3 answer after a second, in 4 at once.
+    async fn dial_in_virtual_time(addresses: &[&str]) -> (Result<SocketAddr, Option<io::Error>>, Duration) {
+        let connect = async |address: SocketAddr| match address.port() {
+            1 => pending().await,
+            2 => Err(io::ErrorKind::ConnectionRefused.into()),
+            3 => {
+                sleep(Duration::from_secs(1)).await;
+                Ok(address)
+            }
+            _ => Ok(address),
+        };
+        let addresses = families_in_turn(addresses.iter().map(|it| it.parse().unwrap()).collect());
+        let started = Instant::now();
+        (first_of(addresses, connect).await, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_family_that_goes_nowhere_costs_one_delay() {
+        for (addresses, winner, after) in [
+            (&["[::1]:1", "[::2]:1", "1.1.1.1:4"][..], "1.1.1.1:4", 250),
+            (&["1.1.1.1:1", "2.2.2.2:1", "[::1]:4"], "[::1]:4", 250),
+            (&["[::1]:2", "1.1.1.1:4"], "1.1.1.1:4", 0),
+            (&["[::1]:3", "1.1.1.1:1", "[::2]:2"], "[::1]:3", 1000),
+            (&["[::1]:3", "1.1.1.1:3"], "[::1]:3", 1000),
+            (&["[::1]:1", "1.1.1.1:2", "[::2]:4"], "[::2]:4", 250),
+        ] {
+            let (result, elapsed) = dial_in_virtual_time(addresses).await;
+            assert_eq!(result.unwrap(), winner.parse().unwrap(), "{addresses:?}");
+            assert_eq!(elapsed.as_millis() / 10 * 10, after, "{addresses:?}");
+        }
+        let (result, _) = dial_in_virtual_time(&["[::1]:2", "1.1.1.1:2"]).await;
+        assert_eq!(result.unwrap_err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod connection;
 mod deflation;
 mod inflation;
 pub(crate) mod keepalive;
+mod masking;
 pub(crate) mod part;
 pub(crate) mod pings;
 pub(crate) mod recv;

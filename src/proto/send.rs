@@ -228,7 +228,7 @@ impl Outbox {
 
     /// Adds a chunk to the open message, without a copy where it is large.
     pub(crate) fn chunk(&mut self, data: Bytes, keys: MaskKeys<'_>) {
-        if data.len() <= self.copy_max() {
+        if data.len() <= COPY_MAX.min(self.max_frame_payload) {
             self.chunk_copied(&data, keys);
         } else if self.is_single() {
             let mask = self.advance_single(data.len());
@@ -312,22 +312,13 @@ impl Outbox {
         }
     }
 
-    /// A client copies in any case, in order to mask; up to a frame at a time it does so at once, unless what is masked is
-    /// to be compressed before.
-    fn copy_max(&self) -> usize {
-        match self.role {
-            Role::Client if self.compress_from.is_none() => self.max_frame_payload,
-            _ => COPY_MAX.min(self.max_frame_payload),
-        }
-    }
-
     fn key(&self, keys: MaskKeys<'_>) -> Option<u32> {
         (self.role == Role::Client).then(keys)
     }
 
     /// Queues payload by reference, or as a copy where that is cheaper.
     fn shared(&mut self, opcode: OpCode, fin: bool, payload: Bytes, keys: MaskKeys<'_>) {
-        if payload.len() <= self.copy_max() {
+        if payload.len() <= COPY_MAX.min(self.max_frame_payload) {
             return self.copied(opcode, fin, &payload, keys);
         }
         self.len += payload.len();

@@ -9,13 +9,17 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     deflation::{BUDGET, Deflation},
+    masking,
     send::{Large, MaskKeys, Outbox, Piece, push_frame},
 };
 use crate::{
     close::{CloseCode, CloseFrame},
     compression::Codec,
     role::Role,
-    wire::header::{FrameHeader, MAX_HEADER, OpCode},
+    wire::{
+        header::{FrameHeader, MAX_HEADER, OpCode},
+        mask::Mask,
+    },
 };
 
 /// Bytes to have ready for one vectored write where they are references to what the application sent.
@@ -226,9 +230,7 @@ impl Stage {
                 Piece::Body { mut payload, mask: Some(mut mask) } => {
                     let part = payload.split_to(len.min(MASKED_MAX));
                     self.pieces_len -= part.len();
-                    let mut masked = BytesMut::with_capacity(part.len());
-                    mask.copy(&part, &mut masked);
-                    self.push_body(masked.freeze());
+                    self.push_body(masking::masked(&mut mask, &part));
                     if !payload.is_empty() {
                         self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
                     }
@@ -308,8 +310,10 @@ impl Stage {
         {
             let len = item.data().len();
             self.written -= len;
-            if let Some(Item::Control(_)) = self.items.pop_front() {
-                self.control_staged -= len;
+            match self.items.pop_front() {
+                Some(Item::Control(_)) => self.control_staged -= len,
+                Some(Item::Body(payload)) if self.role == Role::Client => masking::recycle(payload),
+                _ => {}
             }
         }
     }
@@ -418,21 +422,19 @@ impl Stage {
             let fin = large.fin && large.payload.is_empty();
             self.frames += 1;
             let opcode = std::mem::replace(&mut large.opcode, OpCode::Continuation);
-            let len = payload.len() as u64;
-            if self.role == Role::Client {
-                let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
-                push_frame(&mut out, FrameHeader { fin, opcode, mask: Some(keys()), len }, &payload);
-                self.push_frames(out.freeze());
-            } else {
-                if self.headers.capacity() < MAX_HEADER {
-                    self.headers = BytesMut::with_capacity(HEADERS * MAX_HEADER);
-                }
-                push_frame(&mut self.headers, FrameHeader { fin, opcode, mask: None, len }, &[]);
-                let header = self.headers.split().freeze();
-                self.push_frames(header);
-                self.items_len += payload.len();
-                self.items.push_back(Item::Body(payload));
+            let mask = (self.role == Role::Client).then(&mut *keys);
+            if self.headers.capacity() < MAX_HEADER {
+                self.headers = BytesMut::with_capacity(HEADERS * MAX_HEADER);
             }
+            push_frame(&mut self.headers, FrameHeader { fin, opcode, mask, len: payload.len() as u64 }, &[]);
+            let header = self.headers.split().freeze();
+            self.push_frames(header);
+            let payload = match mask {
+                Some(key) => masking::masked(&mut Mask::new(key), &payload),
+                None => payload,
+            };
+            self.items_len += payload.len();
+            self.items.push_back(Item::Body(payload));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A handle that is neither half.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use futures::channel::oneshot;
 
@@ -106,6 +109,40 @@ impl Control {
 
     /// How the connection ended, or will end.
     pub fn closed(&self) -> Closed {
+        self.closed.clone()
+    }
+}
+
+/// Closes and aborts a connection, but does not keep it open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakControl {
+    shared: Weak<Shared>,
+    closed: Closed,
+}
+
+impl WeakControl {
+    pub(super) fn new(shared: &Arc<Shared>, closed: Closed) -> Self {
+        Self { shared: Arc::downgrade(shared), closed }
+    }
+
+    /// Asks for a Close frame; the first one who does counts.
+    pub(crate) fn close(&self, frame: CloseFrame) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.request_close(frame);
+        }
+    }
+
+    pub(crate) fn abort(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.request_abort();
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.upgrade().is_none_or(|shared| shared.stats().ready_state == ReadyState::Closed)
+    }
+
+    pub(crate) fn closed(&self) -> Closed {
         self.closed.clone()
     }
 }

@@ -18,6 +18,7 @@ use bytes::BytesMut;
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use self::control::WeakControl;
 pub use self::{
     closed::Closed,
     control::Control,
@@ -188,6 +189,11 @@ impl WebSocketStream {
     /// Client: the URL, normalised, without userinfo. Server: the request target.
     pub fn url(&self) -> &str {
         &self.shared().negotiated.url
+    }
+
+    /// For those who may have to close it and must not keep it open.
+    pub(crate) fn weak_control(&self) -> WeakControl {
+        WeakControl::new(&self.writable.shared, self.closed())
     }
 
     fn shared(&self) -> &Shared {

@@ -4,6 +4,9 @@
 //! how much memory an attack made this process hold, so the tests of this binary run one at a time.
 
 mod allocator;
+#[cfg(feature = "rustls")]
+#[path = "../tls/authority.rs"]
+mod authority;
 mod closing;
 mod compression;
 mod frames;
@@ -12,3 +15,5 @@ mod messages;
 mod peer;
 mod pings;
 mod pipe;
+#[cfg(feature = "rustls")]
+mod tls;

@@ -9,6 +9,9 @@ use crate::program::{
 /// Slow enough to be interrupted.
 const SLOW: [&str; 2] = ["--limit-rate", "16MiB"];
 
+/// The server is not waited for.
+const AT_ONCE: [&str; 2] = ["--retry-for", "0"];
+
 /// Runs a command until the transfer before it is over for the server as well.
 fn once_free(mut run: impl FnMut() -> Output) -> Output {
     let mut last = run();
@@ -53,7 +56,7 @@ fn a_download_goes_on_after_the_server_was_killed() {
     let mut server = Server::start(&folders.mine, &[]);
     let copy = folders.served.join("copy");
     fs::write(&copy, "old").unwrap();
-    let get = Running::start(server.get("file", &copy, &SLOW));
+    let get = Running::start(server.get("file", &copy, &[SLOW, AT_ONCE].concat()));
     wait_for_part(&folders.served.join(".copy.part"), MIB);
     server.running.kill();
     assert_error(get.output(), "; run this again to resume");
@@ -70,7 +73,7 @@ fn an_upload_goes_on_after_the_server_was_killed() {
     let folders = Folders::new();
     let file = folders.random("file", 24 * MIB);
     let mut server = Server::start(&folders.served, &SLOW);
-    let put = Running::start(server.put(&file, "file", &[]));
+    let put = Running::start(server.put(&file, "file", &AT_ONCE));
     wait_for_part(&folders.served.join(".file.part"), MIB);
     server.running.kill();
     assert_error(put.output(), "; run this again to resume");
@@ -81,6 +84,57 @@ fn an_upload_goes_on_after_the_server_was_killed() {
     assert_same(&file, &folders.served.join("file"));
 }
 
+/// Nobody does anything but restart the server, twice: once it was killed, once it was told to end.
+#[cfg(unix)]
+#[test]
+fn transfers_outlive_a_server_that_dies_and_comes_back() {
+    for flags in [&[][..], &["--one-frame"]] {
+        let folders = Folders::new();
+        let [up, down] = ["up", "down"].map(|name| folders.random(name, 48 * MIB));
+        fs::rename(&down, folders.served.join("down")).unwrap();
+        let mut server = Server::start(&folders.served, &SLOW);
+        let put = Running::start(server.put(&up, "up", flags));
+        let get = Running::start(server.get("down", &down, &[&SLOW, flags].concat()));
+        let parts = [folders.served.join(".up.part"), folders.mine.join(".down.part")];
+        for (size, is_killed) in [(4 * MIB, true), (16 * MIB, false)] {
+            parts.iter().for_each(|part| wait_for_part(part, size));
+            let address = server.address.clone();
+            match is_killed {
+                true => server.running.kill(),
+                false => {
+                    server.running.interrupt();
+                    assert!(server.running.output().status.success());
+                }
+            }
+            server = Server::start_at(&folders.served, &address, &SLOW);
+        }
+        assert!(resumed_at(put.output()) >= 16 * MIB);
+        assert!(resumed_at(get.output()) >= 16 * MIB);
+        assert_same(&up, &folders.served.join("up"));
+        assert_same(&down, &folders.served.join("down"));
+        assert_eq!(names(&folders.served), ["down", "up"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_does_not_come_back_is_given_up_and_so_is_waiting_for_it() {
+    let folders = Folders::new();
+    let file = folders.random("file", 24 * MIB);
+    let lose = |retry_for: &str| {
+        let mut server = Server::start(&folders.served, &SLOW);
+        let put = Running::start(server.put(&file, "file", &["--retry-for", retry_for]));
+        wait_for_part(&folders.served.join(".file.part"), MIB);
+        server.running.kill();
+        let _ = fs::remove_file(folders.served.join(".file.part"));
+        put
+    };
+    assert_error(lose("1").output(), "the server does not come back");
+    let waiting = lose("3600");
+    waiting.interrupt();
+    assert_error(waiting.output(), "interrupted; run this again to resume");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_at_the_server_is_told_to_its_clients() {
@@ -88,8 +142,8 @@ fn ctrl_c_at_the_server_is_told_to_its_clients() {
     let [up, down] = ["up", "down"].map(|name| folders.random(name, 64 * MIB));
     fs::rename(&down, folders.served.join("down")).unwrap();
     let server = Server::start(&folders.served, &SLOW);
-    let put = Running::start(server.put(&up, "up", &[]));
-    let get = Running::start(server.get("down", &down, &SLOW));
+    let put = Running::start(server.put(&up, "up", &AT_ONCE));
+    let get = Running::start(server.get("down", &down, &[SLOW, AT_ONCE].concat()));
     wait_for_part(&folders.served.join(".up.part"), MIB);
     wait_for_part(&folders.mine.join(".down.part"), MIB);
     server.running.interrupt();

@@ -81,8 +81,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(folder: &Path, flags: &[&str]) -> Self {
+        Self::start_at(folder, "127.0.0.1:0", flags)
+    }
+
+    pub(crate) fn start_at(folder: &Path, address: &str, flags: &[&str]) -> Self {
         let folder = folder.to_str().unwrap();
-        Self::run(command([&["serve", folder, "--listen", "127.0.0.1:0"], flags].concat()))
+        Self::run(command([&["serve", folder, "--listen", address], flags].concat()))
     }
 
     pub(crate) fn run(command: Command) -> Self {

@@ -216,8 +216,12 @@ async fn options_that_cannot_be_used_are_reported_before_anything_is_sent() {
     }
     let error = WebSocketStream::connect("ws://example.com/#top").await.err().unwrap();
     assert_eq!(error.kind(), ConnectErrorKind::InvalidUrl);
-    let error = WebSocketStream::connect("wss://example.com/").await.err().unwrap();
-    assert_eq!(error.kind(), ConnectErrorKind::UnsupportedScheme);
+    #[cfg(not(feature = "rustls"))]
+    {
+        let error = WebSocketStream::connect("wss://example.com/").await.err().unwrap();
+        assert_eq!(error.kind(), ConnectErrorKind::UnsupportedScheme);
+        assert!(error.to_string().contains("enable the feature `rustls`"), "{error}");
+    }
     let error = WebSocketStream::connect("ws://a/").origin("a\nb").await.err().unwrap();
     assert_eq!(error.kind(), ConnectErrorKind::InvalidOption);
 }

@@ -146,6 +146,8 @@ impl Connection {
         self.eof = true;
         match self.phase {
             Phase::Open | Phase::Closing | Phase::WriteBroken => self.lost(ConnectionError::Lost),
+            // A client that ends cleanly says so in its turn: by TLS, where the peer may look.
+            Phase::Lingering if self.failure.is_none() => self.phase = Phase::ShuttingDown,
             Phase::Lingering => self.phase = Phase::Done,
             Phase::Grace | Phase::Replying | Phase::Failing | Phase::ShuttingDown | Phase::Done => {}
         }
