@@ -89,6 +89,21 @@ impl Hub {
 ///
 /// # Dropping
 /// Nothing happens: receivers stay, and so does the source.
+///
+/// ```no_run
+/// # async fn example(audience: wsstream::fanout::Audience, mut listener: wsstream::Listener) -> std::io::Result<()> {
+/// use wsstream::fanout::{Lag, ReceiverOptions};
+///
+/// loop {
+///     let (upgrade, audience) = (listener.accept().await?, audience.clone());
+///     tokio::spawn(async move {
+///         let (_, writable) = upgrade.accept().await?.split();
+///         audience.join(writable, ReceiverOptions::default().lag(Lag::DropOldest)).await;
+///         Ok::<_, wsstream::AcceptError>(())
+///     });
+/// }
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Audience {
     hub: Arc<Hub>,

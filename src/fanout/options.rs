@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::close::{CloseCode, CloseInfo};
-use crate::error::ConnectionError;
+use crate::{
+    close::{CloseCode, CloseInfo},
+    error::ConnectionError,
+};
 
 /// What happens when a receiver lags: when it has not been given as many bytes as its
 /// [`budget`](ReceiverOptions::budget) and the next message, or the next chunk of one, is published.
@@ -26,7 +28,7 @@ pub enum Lag {
     /// key, and fits, it goes on with the last such; otherwise with the next to come. For media, where what follows
     /// a lost picture is of no use before the next key frame.
     SkipToKey,
-    /// The receiver is closed with this close code.
+    /// The receiver is closed with this close code, or with 1008 if this one may not be sent.
     Disconnect(CloseCode),
 }
 

@@ -103,7 +103,11 @@ impl Receiver {
 
     fn give_up(&mut self, over: Over) {
         match over {
-            Over::Lagged(close_code) => self.close(close_code, "too slow", ReceiverEnd::Lagged(close_code)),
+            Over::Lagged(close_code) => {
+                // It must be closed whatever the policy says.
+                let close_code = if close_code.is_sendable() { close_code } else { CloseCode::POLICY_VIOLATION };
+                self.close(close_code, "too slow", ReceiverEnd::Lagged(close_code))
+            }
             Over::Unfinished => {
                 self.close(CloseCode::INTERNAL_ERROR, "a message was left unfinished", ReceiverEnd::Unfinished)
             }
@@ -192,7 +196,22 @@ impl Drop for Receiver {
     }
 }
 
-/// Watches a [`Receiver`] whose future runs elsewhere.
+/// Watches a [`Receiver`] whose future runs elsewhere. Does not keep it, nor its connection.
+///
+/// ```no_run
+/// # async fn example(audience: wsstream::fanout::Audience, writable: wsstream::Writable) {
+/// use wsstream::fanout::ReceiverOptions;
+///
+/// let receiver = audience.join(writable, ReceiverOptions::default());
+/// let handle = receiver.handle();
+/// let receiver = tokio::spawn(receiver);
+/// if handle.stats().is_some_and(|stats| stats.dropped_messages > 100) {
+///     handle.leave();
+/// }
+/// let writable = receiver.await.unwrap().writable; // still open
+/// # let _ = writable;
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ReceiverHandle {
     hub: Arc<Hub>,

@@ -87,10 +87,14 @@ async fn one_that_is_waited_for_slows_the_source() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_disconnected_is_told_why() {
-    let code = CloseCode::try_from(4008).unwrap();
+    disconnected(CloseCode::try_from(4008).unwrap(), CloseCode::try_from(4008).unwrap()).await;
+    disconnected(CloseCode::ABNORMAL, CloseCode::POLICY_VIOLATION).await;
+}
+
+async fn disconnected(policy: CloseCode, code: CloseCode) {
     let mut fanout = Fanout::new();
     let (near, mut slow) = pair(Role::Server, None, 1000);
-    let options = ReceiverOptions::default().budget(50_000).lag(Lag::Disconnect(code));
+    let options = ReceiverOptions::default().budget(50_000).lag(Lag::Disconnect(policy));
     let receiver = tokio::spawn(fanout.audience().join(near.split().1, options));
     for at in 0..1000 {
         within(fanout.publish(numbered(at))).await;
