@@ -52,7 +52,7 @@
 //!                                      256 KiB                     none when idle
 //!
 //!  Writable -> frames of small messages --> outbound queue ------> vectored write -------> socket
-//!              large `Bytes` by reference   high-water mark        frames of at most 64 KiB,
+//!              more than 4 KiB by reference high-water mark        frames of at most 64 KiB,
 //!                                           256 KiB                masked here (client)
 //! ```
 //!
@@ -79,6 +79,10 @@
 //! KiB, the second counts bytes not yet compressed; 371 KiB to compress and 46 KiB to inflate come to it, with
 //! [`Compression`]'s defaults.
 //!
+//! Each worker thread keeps, for the connections that it runs, one read buffer, 320 KiB of memory for masked payloads if
+//! there are clients among them, and where messages are compressed 128 KiB of scratch and the state of one compressor and
+//! one decompressor.
+//!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
 //! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than half are copies.
 //!
@@ -96,6 +100,8 @@
 //! | --- | --- |
 //! | `rustls` (on by default) | `wss://` for clients, and `Listener::tls`: TLS by rustls, with ring |
 //! | `proxy` | `Connect::proxy`, `Connect::proxy_from_env`: HTTP CONNECT and SOCKS5 |
+//! | `hyper` | `HttpUpgrade::from_hyper`: upgrades from a hyper service |
+//! | `axum` | the same as an extractor of axum |
 //!
 //! No feature changes what another does. Without `rustls`, `wss://` is an error that says so.
 //!

@@ -89,10 +89,10 @@ impl ReadBuffer {
     /// More of the message that has begun with `chunk` is to come, and it is wanted whole: from now on it is read next to
     /// that, in memory of its own, up to [`GATHER_MAX`]. Of that memory nothing is touched before bytes come.
     pub(crate) fn gather(&mut self, chunk: &mut BytesMut, ahead: Ahead) {
-        if self.gathers || !self.input.is_empty() {
+        let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
+        if self.gathers || !self.input.is_empty() || rest == 0 {
             return;
         }
-        let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
         if !self.copies && self.input.capacity() >= rest {
             self.gathers = true;
         } else if rest >= chunk.len() && rest as u64 >= ALIGNED && rest.saturating_add(chunk.len()) <= GATHER_MAX {
@@ -286,6 +286,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_delivered_as_it_comes_and_what_has_no_known_length_is_not_gathered() {
+        let mut read = ReadBuffer::default();
+        let (buffer, _) = read.prepare(Ahead::default(), true);
+        buffer.extend_from_slice(&[1; 200 * KIB]);
+        read.filled(200 * KIB);
+        let mut chunk = read.input.split();
+        read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, held: 0 });
+        let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
+        assert!(!read.gathers && asked > 10 && chunk.len() == 200 * KIB);
     }
 
     #[test]
