@@ -72,14 +72,3 @@ impl Meter {
         assert!(peak <= bound, "{what}: {peak} bytes were held, {bound} are allowed");
     }
 }
-
-#[test]
-fn the_allocator_counts() {
-    crate::peer::alone(|| async {
-        let meter = Meter::start();
-        drop(vec![0u8; 1 << 20]);
-        let kept = vec![0u8; 1000];
-        assert!((1 << 20..(1 << 20) + 10_000).contains(&meter.peak()));
-        assert!((1000..10_000).contains(&meter.live()), "{} bytes of {} live", meter.live(), kept.len());
-    });
-}

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code)] // what is held now is of interest only to the attacks
 #[path = "../attacks/allocator.rs"]
 mod allocator;
 mod closing;
