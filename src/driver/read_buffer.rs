@@ -19,6 +19,10 @@ const ALIGNED: u64 = 64 * 1024;
 /// together as they come, so that what a peer announces and does not send costs little address space.
 const GATHER_MAX: usize = 4 * 1024 * 1024;
 
+/// Memory for that is reserved up to the length of the last message, or so many times what has come of this one: what a
+/// header announces gets none.
+const GATHER_RATIO: usize = 64;
+
 thread_local! {
     /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
     static SPARE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
@@ -95,7 +99,11 @@ impl ReadBuffer {
         }
         if !self.copies && self.input.capacity() >= rest {
             self.gathers = true;
-        } else if rest >= chunk.len() && rest as u64 >= ALIGNED && rest.saturating_add(chunk.len()) <= GATHER_MAX {
+            return;
+        }
+        let is_worth_it = rest >= chunk.len() && rest as u64 >= ALIGNED;
+        let is_likely = ahead.message <= ahead.last_message || rest <= GATHER_RATIO * chunk.len();
+        if is_worth_it && is_likely && rest.saturating_add(chunk.len()) <= GATHER_MAX {
             let mut whole = BytesMut::with_capacity(chunk.len() + rest + ahead.header);
             whole.extend_from_slice(chunk);
             *chunk = whole.split();
@@ -295,9 +303,27 @@ mod tests {
         buffer.extend_from_slice(&[1; 200 * KIB]);
         read.filled(200 * KIB);
         let mut chunk = read.input.split();
-        read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, held: 0 });
+        read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, ..Ahead::default() });
         let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
         assert!(!read.gathers && asked > 10 && chunk.len() == 200 * KIB);
+    }
+
+    #[test]
+    fn a_header_that_announces_much_gets_no_memory_before_payload_has_come() {
+        for (came, reserves) in [(0, false), (1, false), (16 * KIB, false), (64 * KIB, true)] {
+            let mut read = ReadBuffer::default();
+            read.prepare(Ahead::default(), true);
+            read.filled(came + 10);
+            let mut chunk = BytesMut::from(&vec![7; came][..]);
+            let missing = (4 * MIB - came) as u64;
+            read.gather(
+                &mut chunk,
+                Ahead { missing, message: missing, frame: 4 * MIB as u64 + 10, ..Ahead::default() },
+            );
+            assert_eq!(read.gathers, reserves, "{came} bytes have come");
+            assert_eq!(read.input.capacity() >= MIB, reserves, "{came} bytes have come");
+            assert!(chunk.len() == came && chunk.iter().all(|byte| *byte == 7));
+        }
     }
 
     #[test]

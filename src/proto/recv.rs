@@ -50,6 +50,8 @@ pub(crate) struct Ahead {
     pub(crate) frame: u64,
     /// Bytes of the next header that have come.
     pub(crate) held: usize,
+    /// Payload of the last message that has come whole.
+    pub(crate) last_message: u64,
 }
 
 impl Ahead {
@@ -152,7 +154,7 @@ impl Receiver {
         };
         let held = self.header.held();
         let header = if is_last { 0 } else { full.saturating_sub(held).max(1) };
-        Ahead { missing, header, message, frame: self.last_frame + full as u64, held }
+        Ahead { missing, header, message, frame: self.last_frame + full as u64, held, last_message: self.last_message }
     }
 
     /// Memory kept for bytes that have been taken.
