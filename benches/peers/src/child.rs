@@ -25,10 +25,10 @@ const LONGEST: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A process that was suspended has measured nothing: it ends without figures, and the run is tried again.
-pub(crate) struct Watch(Mutex<Instant>);
+pub struct Watch(Mutex<Instant>);
 
 impl Watch {
-    pub(crate) fn start() -> Arc<Self> {
+    pub fn start() -> Arc<Self> {
         let watch = Arc::new(Self(Mutex::new(Instant::now())));
         let looks = watch.clone();
         std::thread::spawn(move || {
@@ -43,7 +43,7 @@ impl Watch {
     }
 
     /// Ends the process if nobody could look for a while; at the end of a run too, which may come first.
-    pub(crate) fn look(&self) {
+    pub fn look(&self) {
         let mut looked = self.0.lock().expect("nobody panics here");
         if looked.elapsed() > 5 * LOOK {
             eprintln!("suspended for {:?}", looked.elapsed());
@@ -55,7 +55,7 @@ impl Watch {
 
 /// Which process of a run this is. The only one, if there is one, listens.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum End {
+pub enum End {
     /// The one whose library is measured, where that is only one end.
     Listen,
     Dial(u16),
@@ -69,7 +69,7 @@ fn listen() -> Result<TcpListener> {
 }
 
 /// Both ends of a TCP connection, in this process: server and client.
-pub(crate) async fn pair() -> Result<(TcpStream, TcpStream)> {
+pub async fn pair() -> Result<(TcpStream, TcpStream)> {
     let listener = listen()?;
     let port = listener.local_addr()?.port();
     let (client, accepted) = tokio::join!(dial(port), listener.accept());
@@ -79,7 +79,7 @@ pub(crate) async fn pair() -> Result<(TcpStream, TcpStream)> {
 }
 
 /// Both ends of a connection, in this process: server and client.
-pub(crate) async fn connect<L: Connection>(purpose: Purpose, message_len: usize) -> Result<(L, L)> {
+pub async fn connect<L: Connection>(purpose: Purpose, message_len: usize) -> Result<(L, L)> {
     let (server, client) = pair().await?;
     let server = L::open(server, Role::Server, purpose, message_len).await?;
     let client = L::open(client, Role::Client, purpose, message_len).await?;
@@ -87,11 +87,11 @@ pub(crate) async fn connect<L: Connection>(purpose: Purpose, message_len: usize)
 }
 
 /// Where the other process dials.
-pub(crate) struct Listener(TcpListener);
+pub struct Listener(TcpListener);
 
 impl Listener {
     /// Says on stdout which port it is.
-    pub(crate) async fn bind() -> Result<Self> {
+    pub async fn bind() -> Result<Self> {
         let listener = listen()?;
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{}", listener.local_addr()?.port())?;
@@ -99,11 +99,11 @@ impl Listener {
         Ok(Self(listener))
     }
 
-    pub(crate) async fn control(&mut self) -> Result<Control> {
+    pub async fn control(&mut self) -> Result<Control> {
         Ok(Control(self.accept().await?))
     }
 
-    pub(crate) async fn accept(&mut self) -> Result<TcpStream> {
+    pub async fn accept(&mut self) -> Result<TcpStream> {
         let (tcp, _) = self.0.accept().await?;
         tcp.set_nodelay(true)?;
         Ok(tcp)
@@ -111,24 +111,24 @@ impl Listener {
 }
 
 /// Connects to the other process.
-pub(crate) async fn dial(port: u16) -> Result<TcpStream> {
+pub async fn dial(port: u16) -> Result<TcpStream> {
     Ok(socket()?.connect((Ipv4Addr::LOCALHOST, port).into()).await?)
 }
 
 /// A connection of its own by which two processes tell each other how far they are.
-pub(crate) struct Control(TcpStream);
+pub struct Control(TcpStream);
 
 impl Control {
-    pub(crate) async fn dial(port: u16) -> Result<Self> {
+    pub async fn dial(port: u16) -> Result<Self> {
         Ok(Self(dial(port).await?))
     }
 
-    pub(crate) async fn signal(&mut self) -> Result<()> {
+    pub async fn signal(&mut self) -> Result<()> {
         Ok(self.0.write_all(b".").await?)
     }
 
     /// Until the other one has signalled.
-    pub(crate) async fn wait(&mut self) -> Result<()> {
+    pub async fn wait(&mut self) -> Result<()> {
         self.0.read_u8().await?;
         Ok(())
     }

@@ -4,23 +4,22 @@
 //! the rounds, and the median of the ratios to raw TCP of the same round: the speed of a machine moves, the ratios stay.
 
 mod chart;
-mod child;
-mod library;
-mod measure;
 mod report;
 mod results;
 mod run;
 mod scenario;
-mod tally;
 mod targets;
 
 use std::{fs, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use wsstream_peers::{
+    child::{self, End},
+    library,
+};
 
 use crate::{
-    child::End,
     results::Results,
     scenario::{Scale, Scenario},
 };

@@ -16,23 +16,23 @@ use tokio::net::TcpSocket;
 
 /// Seconds of user and of system time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
+pub struct Cpu {
+    pub user: f64,
+    pub system: f64,
 }
 
 impl Cpu {
     /// Of this process, all threads.
-    pub(crate) fn own() -> Result<Self> {
+    pub fn own() -> Result<Self> {
         Self::of(UsageWho::RUSAGE_SELF)
     }
 
     /// Of the processes that it started and that have ended.
-    pub(crate) fn children() -> Result<Self> {
+    pub fn children() -> Result<Self> {
         Self::of(UsageWho::RUSAGE_CHILDREN)
     }
 
-    pub(crate) fn total(self) -> f64 {
+    pub fn total(self) -> f64 {
         self.user + self.system
     }
 
@@ -44,24 +44,24 @@ impl Cpu {
 }
 
 /// Wall and CPU time of this process from here on.
-pub(crate) struct Clock {
+pub struct Clock {
     start: Instant,
     cpu: Cpu,
 }
 
 /// Wall and CPU time, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Elapsed {
-    pub(crate) seconds: f64,
-    pub(crate) cpu: f64,
+pub struct Elapsed {
+    pub seconds: f64,
+    pub cpu: f64,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         Ok(Self { cpu: Cpu::own()?, start: Instant::now() })
     }
 
-    pub(crate) fn elapsed(&self) -> Result<Elapsed> {
+    pub fn elapsed(&self) -> Result<Elapsed> {
         let seconds = self.start.elapsed().as_secs_f64();
         Ok(Elapsed { seconds, cpu: Cpu::own()?.total() - self.cpu.total() })
     }
@@ -69,17 +69,17 @@ impl Clock {
 
 /// The most memory this process has held since it began, or since [`reset_peak_rss`]. Not `ru_maxrss`, which is
 /// inherited over `exec`.
-pub(crate) fn peak_rss() -> Result<u64> {
+pub fn peak_rss() -> Result<u64> {
     kib(&fs::read_to_string("/proc/self/status")?, "VmHWM:")
 }
 
 /// What it holds now counts as the most from here on.
-pub(crate) fn reset_peak_rss() -> Result<()> {
+pub fn reset_peak_rss() -> Result<()> {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// The memory that this process holds, counted page by page: the kernel's running total is off by up to a hundred pages.
-pub(crate) fn rss() -> Result<u64> {
+pub fn rss() -> Result<u64> {
     kib(&fs::read_to_string("/proc/self/smaps_rollup")?, "Rss:")
 }
 
@@ -98,7 +98,7 @@ const SOCKET_BUFFER: u32 = 1 << 20;
 
 /// A socket as every benchmark uses it. A kernel without that congestion control or with lower limits for buffers gives what
 /// it has, which [`socket_settings`] tells the report.
-pub(crate) fn socket() -> Result<TcpSocket> {
+pub fn socket() -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
@@ -108,7 +108,7 @@ pub(crate) fn socket() -> Result<TcpSocket> {
 }
 
 /// What sockets are really set to.
-pub(crate) fn socket_settings() -> Result<String> {
+pub fn socket_settings() -> Result<String> {
     let socket = socket()?;
     let congestion = getsockopt(&socket, TcpCongestion)?;
     let congestion = congestion.to_string_lossy();
@@ -119,7 +119,7 @@ pub(crate) fn socket_settings() -> Result<String> {
 
 /// Keeps this process on one core, the last that it may use: round trips over two cores of a virtual machine time how
 /// long it takes to wake one up.
-pub(crate) fn pin_to_one_core() -> Result<()> {
+pub fn pin_to_one_core() -> Result<()> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let last = (0..CpuSet::count()).rev().find(|&core| allowed.is_set(core).unwrap_or(false));
     let mut one = CpuSet::new();
@@ -128,19 +128,19 @@ pub(crate) fn pin_to_one_core() -> Result<()> {
 }
 
 /// How many cores processes that are none of ours keep busy.
-pub(crate) struct OtherProcesses {
+pub struct OtherProcesses {
     start: Instant,
     busy: f64,
     own: f64,
 }
 
 impl OtherProcesses {
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         Ok(Self { start: Instant::now(), busy: busy()?, own: own()? })
     }
 
     /// On average, since the start. All processes started since must have been waited for.
-    pub(crate) fn cores(&self) -> Result<f64> {
+    pub fn cores(&self) -> Result<f64> {
         let theirs = (busy()? - self.busy) - (own()? - self.own);
         Ok((theirs / self.start.elapsed().as_secs_f64()).max(0.0))
     }

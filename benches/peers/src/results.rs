@@ -4,9 +4,9 @@ use std::{fs, process::Command};
 
 use anyhow::Result;
 use serde::Serialize;
+use wsstream_peers::measure::socket_settings;
 
 use crate::{
-    measure::socket_settings,
     scenario::{Column, Figures, Scenario},
     targets::{self, Target},
 };

@@ -1,15 +1,11 @@
 //! Runs: fresh processes, the libraries in turn, round after round.
 
-use std::{
-    io::{BufRead, BufReader, IsTerminal, Read},
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::{io::IsTerminal, time::Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use wsstream_peers::{measure::OtherProcesses, process::Process};
 
 use crate::{
-    measure::OtherProcesses,
     results::{About, Results, Run, ScenarioResults},
     scenario::{Case, Figures, Scale, Scenario},
 };
@@ -75,14 +71,18 @@ fn patiently(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures
 }
 
 fn once(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
-    let mut listens = Process::start(scenario, library, scale, None)?;
+    let mut args = vec!["--child", &scenario.name, "--library", library];
+    if scale.quick {
+        args.push("--quick");
+    }
+    let mut listens = Process::start(&args)?;
     if !scenario.is_pair() {
         return listens.figures();
     }
-    let port = listens.line()?.trim().parse().context("the listening end did not say where")?;
-    let mut dials = Process::start(scenario, library, scale, Some(port))?;
-    let dialled = dials.figures()?;
-    let mut figures = listens.figures()?;
+    let port = listens.port()?.to_string();
+    let mut dials = Process::start(args.iter().chain(&["--port", &port]))?;
+    let dialled: Figures = dials.figures()?;
+    let mut figures: Figures = listens.figures()?;
     for (key, value) in dialled {
         *figures.entry(key).or_default() += value; // both ends have used CPU
     }
@@ -92,48 +92,4 @@ fn once(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
         figures.insert("cpu".into(), cpu);
     }
     Ok(figures)
-}
-
-/// A process of a run; it ends with this.
-struct Process {
-    child: Child,
-    stdout: BufReader<std::process::ChildStdout>,
-}
-
-impl Process {
-    fn start(scenario: &Scenario, library: &str, scale: Scale, port: Option<u16>) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--child", &scenario.name, "--library", library]);
-        if scale.quick {
-            command.arg("--quick");
-        }
-        if let Some(port) = port {
-            command.args(["--port", &port.to_string()]);
-        }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
-        Ok(Self { child, stdout })
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(line)
-    }
-
-    /// Waits for the end.
-    fn figures(&mut self) -> Result<Figures> {
-        let mut text = String::new();
-        self.stdout.read_to_string(&mut text)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "{status}");
-        Ok(serde_json::from_str(&text)?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // it waits for another one that has failed, or has ended already
-        let _ = self.child.wait();
-    }
 }

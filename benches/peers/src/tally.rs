@@ -6,7 +6,7 @@ use bytes::Bytes;
 /// Counts the payload that comes and compares the first and the last byte of each piece with what was sent: enough to
 /// see that nothing was lost, doubled or left masked, and cheap enough not to be what is measured. What was compressed is
 /// compared byte by byte.
-pub(crate) struct Tally {
+pub struct Tally {
     /// Every message consists of this, once or many times over; or it is many messages, one after the other.
     pattern: Bytes,
     /// How much of the pattern one message is.
@@ -22,19 +22,19 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(pattern: Bytes) -> Self {
+    pub fn new(pattern: Bytes) -> Self {
         let message_len = pattern.len();
         Self { pattern, message_len, exact: false, at: 0, border: 0, bytes: 0, wrong: false }
     }
 
     /// Of messages that differ, which are of this length and are compared byte by byte.
-    pub(crate) fn exact(pattern: Bytes, message_len: usize) -> Self {
+    pub fn exact(pattern: Bytes, message_len: usize) -> Self {
         Self { message_len, exact: true, ..Self::new(pattern) }
     }
 
     /// Counts a piece of payload.
     #[inline]
-    pub(crate) fn piece(&mut self, piece: &[u8]) {
+    pub fn piece(&mut self, piece: &[u8]) {
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { return };
         self.wrong |= *first != self.pattern[self.at];
         let mut last_at = self.at + piece.len() - 1;
@@ -51,7 +51,7 @@ impl Tally {
 
     /// A message ends here.
     #[inline]
-    pub(crate) fn end_of_message(&mut self) {
+    pub fn end_of_message(&mut self) {
         self.border += self.message_len;
         if self.border == self.pattern.len() {
             self.border = 0;
@@ -61,25 +61,25 @@ impl Tally {
 
     /// Counts a whole message.
     #[inline]
-    pub(crate) fn whole(&mut self, payload: &[u8]) {
+    pub fn whole(&mut self, payload: &[u8]) {
         self.piece(payload);
         self.end_of_message();
     }
 
     /// Payload bytes so far.
     #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         ensure!(!self.wrong, "what came is not what was sent, within {} bytes", self.bytes);
         Ok(())
     }
 }
 
 /// `len` bytes without a period that a fault could hide behind.
-pub(crate) fn binary(len: usize) -> Bytes {
+pub fn binary(len: usize) -> Bytes {
     let mut state = 0x9E37_79B9_u32;
     (0..len)
         .map(|_| {
@@ -90,7 +90,7 @@ pub(crate) fn binary(len: usize) -> Bytes {
 }
 
 /// `len` bytes of text, with characters of one to four bytes.
-pub(crate) fn text(len: usize) -> Bytes {
+pub fn text(len: usize) -> Bytes {
     const PROSE: &str = "Größe zählt: δεδομένα, данные, データ, 数据 — streams of text, 🙂 and so on. ";
     let mut text: String = PROSE
         .chars()
@@ -106,7 +106,7 @@ pub(crate) fn text(len: usize) -> Bytes {
 
 /// `count` messages of `len` bytes of JSON: events, one to a line, of some 200 bytes each, with what differs from one to the
 /// next in real ones. Spaces, which JSON allows, fill the rest.
-pub(crate) fn json(count: usize, len: usize) -> Vec<Bytes> {
+pub fn json(count: usize, len: usize) -> Vec<Bytes> {
     const WHAT: [&str; 6] = ["page_view", "search", "add_to_cart", "checkout", "login", "error"];
     const WHERE: [&str; 5] = ["Berlin", "São Paulo", "東京", "Nairobi", "Chicago"];
     let mut state = 0x2545_F491_u64;

@@ -1,9 +1,9 @@
 //! What wsstream is meant to reach, and whether it does.
 
 use serde::Serialize;
+use wsstream_peers::library::NAMES;
 
 use crate::{
-    library::NAMES,
     results::{Results, ScenarioResults},
     scenario::Better,
 };

@@ -12,7 +12,7 @@ use crate::tally::Tally;
 /// A batch of small messages with its heads; less than one large message, which so is never copied.
 const GATHERED: usize = 48 * 1024;
 
-pub(crate) struct Fastwebsockets {
+pub struct Fastwebsockets {
     ws: WebSocket<BufWriter<TcpStream>>,
     role: Role,
     /// A client masks in place, so it needs a payload that may be overwritten.

@@ -25,7 +25,7 @@ const HEADS: usize = 1024;
 /// Payloads from this size on are not copied to where their heads are.
 const BY_REFERENCE: usize = 4096;
 
-pub(crate) struct Floor {
+pub struct Floor {
     tcp: TcpStream,
     role: Role,
     /// What buffers grow to.

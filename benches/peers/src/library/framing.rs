@@ -12,14 +12,14 @@ const MAX_HEAD: usize = 14;
 
 /// The head of a frame, as it is sent.
 #[derive(Clone, Copy)]
-pub(crate) struct Head {
+pub struct Head {
     bytes: [u8; MAX_HEAD],
     len: u8,
 }
 
 impl Head {
     /// The head of the first frame of a message of this kind, or of a later one.
-    pub(crate) fn new(kind: Option<Kind>, last: bool, payload: u64, mask: Option<[u8; 4]>) -> Self {
+    pub fn new(kind: Option<Kind>, last: bool, payload: u64, mask: Option<[u8; 4]>) -> Self {
         let opcode = match kind {
             None => 0,
             Some(Kind::Text) => 1,
@@ -51,27 +51,27 @@ impl Head {
         Self { bytes, len: len as u8 }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
 
 /// A frame whose payload is still to come.
-pub(crate) struct Incoming {
+pub struct Incoming {
     /// Text or binary; a later frame of a message has none.
-    pub(crate) kind: Option<Kind>,
-    pub(crate) last: bool,
+    pub kind: Option<Kind>,
+    pub last: bool,
     /// RSV1 is set: the message is compressed.
-    pub(crate) compressed: bool,
+    pub compressed: bool,
     /// Payload bytes to come.
-    pub(crate) rest: u64,
-    pub(crate) mask: Mask,
+    pub rest: u64,
+    pub mask: Mask,
 }
 
 impl Incoming {
     /// Reads a head off the front of `data` and says how long it is; `None` if there is not enough.
     #[inline]
-    pub(crate) fn parse(data: &[u8], role: Role) -> io::Result<Option<(Self, usize)>> {
+    pub fn parse(data: &[u8], role: Role) -> io::Result<Option<(Self, usize)>> {
         let [first, second, ..] = *data else { return Ok(None) };
         let kind = match first & 0x3F {
             0 => None,
@@ -103,12 +103,12 @@ impl Incoming {
 
 /// A mask key, turned so that its first byte is the one due next.
 #[derive(Clone, Copy)]
-pub(crate) struct Mask(pub(crate) [u8; 4]);
+pub struct Mask(pub [u8; 4]);
 
 impl Mask {
     /// Masks or unmasks in place.
     #[inline]
-    pub(crate) fn apply(&mut self, data: &mut [u8]) {
+    pub fn apply(&mut self, data: &mut [u8]) {
         let key = self.word();
         let (words, rest) = data.as_chunks_mut::<8>();
         for word in words {
@@ -122,7 +122,7 @@ impl Mask {
 
     /// Copies and masks in one pass; both are of the same length.
     #[inline]
-    pub(crate) fn copy(&mut self, from: &[u8], to: &mut [u8]) {
+    pub fn copy(&mut self, from: &[u8], to: &mut [u8]) {
         let key = self.word();
         let (from, from_rest) = from.as_chunks::<8>();
         let (to, to_rest) = to.as_chunks_mut::<8>();
@@ -143,13 +143,13 @@ impl Mask {
 
 /// Text that comes in pieces, cut anywhere.
 #[derive(Default)]
-pub(crate) struct Utf8 {
+pub struct Utf8 {
     /// The beginning of a character, from the end of the last piece.
     cut: Vec<u8>,
 }
 
 impl Utf8 {
-    pub(crate) fn check(&mut self, mut piece: &[u8]) -> io::Result<()> {
+    pub fn check(&mut self, mut piece: &[u8]) -> io::Result<()> {
         while let Some(&first) = self.cut.first() {
             if self.cut.len() == character_len(first) {
                 simdutf8::basic::from_utf8(&self.cut).map_err(io::Error::other)?;
@@ -172,7 +172,7 @@ impl Utf8 {
         Ok(())
     }
 
-    pub(crate) fn end(&mut self) -> io::Result<()> {
+    pub fn end(&mut self) -> io::Result<()> {
         if self.cut.is_empty() { Ok(()) } else { Err(io::Error::other("the text ends within a character")) }
     }
 }
@@ -188,7 +188,7 @@ fn character_len(first: u8) -> usize {
 }
 
 /// Writes all of it, with as few calls as the socket allows.
-pub(crate) async fn write_all_vectored(tcp: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+pub async fn write_all_vectored(tcp: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !slices.is_empty() {
         // The kernel takes at most 1024 at once.
         let count = slices.len().min(1024);
@@ -203,18 +203,18 @@ pub(crate) async fn write_all_vectored(tcp: &mut TcpStream, mut slices: &mut [Io
 
 /// The wire image of one message of `total` bytes, a pattern many times over: as blocks that are written one after the
 /// other, so that its sender works no more than one of raw TCP.
-pub(crate) struct Prepared {
-    pub(crate) blocks: Vec<Bytes>,
+pub struct Prepared {
+    pub blocks: Vec<Bytes>,
 }
 
 impl Prepared {
     /// The payload alone.
-    pub(crate) fn raw(pattern: &Bytes, total: u64) -> Self {
+    pub fn raw(pattern: &Bytes, total: u64) -> Self {
         Self { blocks: vec![pattern.clone(); (total / pattern.len() as u64) as usize] }
     }
 
     /// One frame, masked or not. The pattern's length is a multiple of 4, so that each block is masked alike.
-    pub(crate) fn one_frame(pattern: &Bytes, total: u64, mask: Option<[u8; 4]>) -> Self {
+    pub fn one_frame(pattern: &Bytes, total: u64, mask: Option<[u8; 4]>) -> Self {
         let head = Head::new(Some(Kind::Binary), true, total, mask);
         let mut body = pattern.to_vec();
         if let Some(key) = mask {
@@ -226,7 +226,7 @@ impl Prepared {
     }
 
     /// Unmasked frames, each of a quarter of the pattern.
-    pub(crate) fn fragments(pattern: &Bytes, total: u64) -> Self {
+    pub fn fragments(pattern: &Bytes, total: u64) -> Self {
         let frame = pattern.len() / 4;
         let block = |first: bool, last: bool| {
             let frames = pattern.chunks(frame).enumerate().flat_map(|(at, payload)| {
@@ -245,7 +245,7 @@ impl Prepared {
         Self { blocks }
     }
 
-    pub(crate) async fn write(&self, tcp: &mut TcpStream) -> io::Result<()> {
+    pub async fn write(&self, tcp: &mut TcpStream) -> io::Result<()> {
         for block in &self.blocks {
             tcp.write_all(block).await?;
         }

@@ -2,7 +2,7 @@
 
 mod fastwebsockets;
 mod floor;
-pub(crate) mod framing;
+pub mod framing;
 mod raw;
 mod sockudo;
 mod tokio_websockets;
@@ -14,7 +14,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-pub(crate) use self::{
+pub use self::{
     fastwebsockets::Fastwebsockets,
     floor::Floor,
     raw::Raw,
@@ -28,7 +28,7 @@ use crate::tally::Tally;
 
 /// Raw TCP, the limit; `floor`, the least that a WebSocket can do; wsstream, reading chunks and reading whole messages;
 /// the peers.
-pub(crate) const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 9] = [
     "raw",
     "floor",
     "wsstream",
@@ -41,6 +41,7 @@ pub(crate) const NAMES: [&str; 9] = [
 ];
 
 /// Names the type of a library inside an expression.
+#[macro_export]
 macro_rules! with_library {
     ($name:expr, $library:ident => $run:expr) => {
         match $name {
@@ -84,11 +85,11 @@ macro_rules! with_library {
         }
     };
 }
-pub(crate) use with_library;
+pub use crate::with_library;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// Masks what it sends.
     Client,
     /// Gets masked frames.
@@ -97,14 +98,14 @@ pub(crate) enum Role {
 
 /// The type of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Binary,
     Text,
 }
 
 /// What a connection is for: settings follow from it where a library's documentation says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// Large messages, as many as possible.
     Bulk,
     /// Small messages, as many as possible.
@@ -121,7 +122,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// How much a sender hands over between two flushes.
-    pub(crate) fn batch(self) -> usize {
+    pub fn batch(self) -> usize {
         match self {
             Self::Bulk | Self::OneMessage | Self::Deflate { .. } => 256 * 1024,
             Self::Small => 32 * 1024,
@@ -131,7 +132,7 @@ impl Purpose {
 }
 
 /// One end of a connection.
-pub(crate) trait Connection: Sized + Send + 'static {
+pub trait Connection: Sized + Send + 'static {
     /// A message that can be sent many times over, in the form that the library takes with the least work.
     type Message: Send + Sync + 'static;
 

@@ -15,7 +15,7 @@ use crate::tally::Tally;
 /// How much one call reads or writes.
 const BLOCK: usize = 256 * 1024;
 
-pub(crate) struct Raw {
+pub struct Raw {
     tcp: TcpStream,
     buffer: Vec<u8>,
     message_len: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Raw {
     small: (Bytes, usize),
 }
 
-pub(crate) enum Message {
+pub enum Message {
     Large(Bytes),
     /// The message many times over: without frames, a batch of them is a stretch of memory.
     Small {

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::{Connection, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) struct Sockudo(Either<WebSocketStream<TcpStream>, CompressedWebSocketStream<TcpStream>>);
+pub struct Sockudo(Either<WebSocketStream<TcpStream>, CompressedWebSocketStream<TcpStream>>);
 
 impl Connection for Sockudo {
     type Message = Message;

@@ -10,7 +10,7 @@ use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, We
 use super::{Connection, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) struct TokioWebsockets(WebSocketStream<TcpStream>);
+pub struct TokioWebsockets(WebSocketStream<TcpStream>);
 
 impl Connection for TokioWebsockets {
     type Message = Message;

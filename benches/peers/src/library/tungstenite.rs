@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 use super::{Connection, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) struct Tungstenite(WebSocketStream<TcpStream>);
+pub struct Tungstenite(WebSocketStream<TcpStream>);
 
 impl Connection for Tungstenite {
     type Message = Message;

@@ -9,10 +9,10 @@ use wsstream::{Compression, Config, Message, Negotiated, WebSocketStream};
 use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) type Chunks = Wsstream<false>;
-pub(crate) type Whole = Wsstream<true>;
+pub type Chunks = Wsstream<false>;
+pub type Whole = Wsstream<true>;
 
-pub(crate) struct Wsstream<const WHOLE: bool>(WebSocketStream);
+pub struct Wsstream<const WHOLE: bool>(WebSocketStream);
 
 impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
     type Message = Message;

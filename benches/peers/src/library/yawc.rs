@@ -10,7 +10,7 @@ use yawc::{CompressionLevel, Frame, Options, WebSocket, streaming::Streaming};
 use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
-pub(crate) struct Yawc(Either<WebSocket<TcpStream>, Streaming<TcpStream>>);
+pub struct Yawc(Either<WebSocket<TcpStream>, Streaming<TcpStream>>);
 
 impl Connection for Yawc {
     type Message = Frame;

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use zlib_rs::{Deflate as Compressor, DeflateFlush, Inflate as Decompressor, InflateFlush};
 
 use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line, size};
-use crate::{
+use wsstream_peers::{
     child::{connect, pair},
     library::{Connection, Kind, Purpose, Role, framing::Incoming},
     measure::Clock,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::{Case, Column, Figures, Scale, Scenario, Workers, figures, size};
-use crate::{
+use wsstream_peers::{
     child::{End, Listener, connect, dial},
     library::{Connection, Kind, Purpose, Role},
     measure::{Clock, Cpu, pin_to_one_core},

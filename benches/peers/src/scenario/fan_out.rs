@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Case, Column, Figures, Scale, Scenario, Workers, figures};
-use crate::{
+use wsstream_peers::{
     child::{Control, End, Listener, dial},
     library::{Connection, Kind, Purpose, Role},
     measure::{Cpu, peak_rss, reset_peak_rss},

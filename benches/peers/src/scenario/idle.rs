@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{Case, Column, Figures, Scale, Scenario, Workers, figures};
-use crate::{
+use wsstream_peers::{
     child::{Control, End, Listener, dial},
     library::{Connection, Kind, Purpose, Role},
     measure::rss,

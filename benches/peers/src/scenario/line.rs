@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{library::Connection, tally::Tally};
+use wsstream_peers::{library::Connection, tally::Tally};
 
 /// A connection with a sender at one end and a receiver at the other.
 pub(super) struct Line<L: Connection> {

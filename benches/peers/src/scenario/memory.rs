@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Instant};
 use anyhow::Result;
 
 use super::{Column, Figures, Scale, figures};
-use crate::{library::framing::Mask, tally};
+use wsstream_peers::{library::framing::Mask, tally};
 
 pub(crate) const COLUMNS: &[Column] = &[
     Column::more("copy", "copy, GB/s", 1).alone(),

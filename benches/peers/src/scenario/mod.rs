@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::{
+use wsstream_peers::{
     child::End,
     library::{Kind, Purpose, with_library},
 };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Case, Column, Figures, Scale, Scenario, Workers, figures};
-use crate::{
+use wsstream_peers::{
     child::{Control, End, Listener},
     library::{Connection, Purpose, Role, framing::Prepared},
     measure::{Clock, peak_rss, reset_peak_rss},
@@ -74,7 +74,7 @@ async fn receive<L: Connection>(form: Form, scale: Scale) -> Result<Figures> {
 
 async fn send<L: Connection>(form: Form, port: u16, scale: Scale) -> Result<Figures> {
     let mut control = Control::dial(port).await?;
-    let mut tcp = crate::child::dial(port).await?;
+    let mut tcp = wsstream_peers::child::dial(port).await?;
     let pattern = tally::binary(BLOCK);
     let prepared = match form {
         _ if !L::FRAMED => Prepared::raw(&pattern, scale.one_message()),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bytes::Bytes;
 
 use super::{Case, Column, Figures, Scale, Scenario, Workers, figures};
-use crate::{
+use wsstream_peers::{
     child::{Control, End, Listener},
     library::{Connection, Kind, Purpose, Role},
     measure::{Clock, Elapsed, peak_rss, reset_peak_rss, rss},
@@ -79,7 +79,7 @@ async fn watch<L>(control: &mut Control, send: impl Future<Output = Result<L>>) 
 async fn receive<L: Connection>(port: u16, scale: Scale) -> Result<Figures> {
     let mut control = Control::dial(port).await?;
     for _ in ["kept", "given"] {
-        let tcp = crate::child::dial(port).await?;
+        let tcp = wsstream_peers::child::dial(port).await?;
         let mut connection = L::Far::open(tcp, Role::Server, Purpose::OneMessage, BLOCK).await?;
         let mut tally = Tally::new(tally::binary(BLOCK));
         while tally.bytes() < scale.one_message() {

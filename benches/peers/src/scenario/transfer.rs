@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line, size};
-use crate::{
+use wsstream_peers::{
     child::connect,
     library::{Connection, Kind, Purpose},
     measure::Clock,

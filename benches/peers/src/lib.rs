@@ -1,0 +1,7 @@
+//! What all comparisons share: the libraries behind one trait, the processes they run in, and what is measured there.
+
+pub mod child;
+pub mod library;
+pub mod measure;
+pub mod process;
+pub mod tally;
