@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use super::{
     in_place::Half,
     inbound::{self, CHUNK_COST, Queued, Sum},
     now,
-    outbound::WriteState,
+    outbound::{Outbound, Requests, WriteState},
     read_buffer::{READ_BUFFER, ReadBuffer},
     shared::{Shared, mask_key},
 };
@@ -164,6 +164,7 @@ impl Engine {
         if !std::mem::replace(&mut self.told, true) {
             end(&self.shared, Err(ConnectionError::RuntimeShutDown));
         }
+        self.read.release();
         self.read = ReadBuffer::default();
         self.pings.clear();
         self.shared.outbound().closed = true;
@@ -174,45 +175,35 @@ impl Engine {
     /// Prepares what goes out next; whether there is something.
     fn prepare(&mut self, has_written: bool) -> bool {
         if self.shared.take_asked() || has_written || !self.connection.is_open() {
-            self.hand_over();
+            self.exchange();
         }
         let waiting = self.connection.unwritten();
         self.connection.fill(self.all_fetched, &mut mask_key);
         let is_idle = self.connection.is_write_idle();
         if is_idle && waiting > 0 {
             // It has been compressed and come to nothing yet, so it is out of the way: the writer is to know.
-            self.hand_over();
+            self.exchange();
         }
         !is_idle
     }
 
     /// Carries over what the application did, and back how far its data has got.
-    pub(super) fn hand_over(&mut self) {
-        let mut outbound = self.shared.outbound();
-        let requests = outbound.requests.take();
-        // Before it is decided, under the lock, whether more is accepted: these may end that.
-        if let Some(requests) = &requests {
-            self.now = now();
-            if requests.discard {
-                self.connection.discard(self.now);
-            }
-            if requests.caught_up {
-                self.connection.reader_caught_up(self.now);
-            }
-        }
-        if !self.connection.is_writable() && matches!(outbound.state, WriteState::Open) {
-            outbound.state = WriteState::Closed;
-        }
-        if self.connection.is_write_broken() {
-            outbound.state = WriteState::Broken;
-        }
-        self.connection.fetch(&mut outbound.outbox, self.now);
-        self.all_fetched = outbound.outbox.len() == 0;
-        let writer = outbound.report(&self.connection);
-        drop(outbound);
-        self.wake(writer, Half::Writer);
+    pub(super) fn exchange(&mut self) {
+        let carried = Carried::over(&mut self.connection, &mut self.now, self.shared.outbound());
+        self.carry_out(carried);
+    }
 
-        let Some(requests) = requests else { return };
+    /// The same for who has the lock already.
+    pub(super) fn exchange_with(&mut self, outbound: MutexGuard<'_, Outbound>) {
+        let carried = Carried::over(&mut self.connection, &mut self.now, outbound);
+        self.carry_out(carried);
+    }
+
+    fn carry_out(&mut self, carried: Carried) {
+        self.all_fetched = carried.all_fetched;
+        self.wake(carried.writer, Half::Writer);
+
+        let Some(requests) = carried.requests else { return };
         let now = self.now;
         if let Some(frame) = requests.close {
             self.connection.close(frame, now);
@@ -304,6 +295,9 @@ impl Engine {
             return Poll::Pending;
         }
         if self.is_decoded() {
+            if self.shared.turn.is_listening() {
+                return Poll::Pending;
+            }
             ready!(self.read_transport(transport, cx));
         }
         self.decode();
@@ -325,7 +319,11 @@ impl Engine {
 
     fn read_transport<T: AsyncRead + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
         let (buffer, len) = self.read.prepare(self.connection.ahead(), self.shared.wants_whole());
-        match ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer.limit(len))) {
+        // Before it is asked: it may wake while it is.
+        self.shared.turn.listen();
+        let read = ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer.limit(len)));
+        self.shared.turn.heard();
+        match read {
             Ok(0) => self.connection.eof(),
             Ok(len) => {
                 self.read.filled(len);
@@ -421,6 +419,39 @@ impl Engine {
         {
             waker.wake();
         }
+    }
+}
+
+/// What has been carried over under the lock, and is done without it.
+struct Carried {
+    requests: Option<Box<Requests>>,
+    writer: Option<Waker>,
+    all_fetched: bool,
+}
+
+impl Carried {
+    fn over(connection: &mut Connection, now: &mut Instant, mut outbound: MutexGuard<'_, Outbound>) -> Self {
+        let requests = outbound.requests.take();
+        // Before it is decided, under the lock, whether more is accepted: these may end that.
+        if let Some(requests) = &requests {
+            *now = super::now();
+            if requests.discard {
+                connection.discard(*now);
+            }
+            if requests.caught_up {
+                connection.reader_caught_up(*now);
+            }
+        }
+        if !connection.is_writable() && matches!(outbound.state, WriteState::Open) {
+            outbound.state = WriteState::Closed;
+        }
+        if connection.is_write_broken() {
+            outbound.state = WriteState::Broken;
+        }
+        connection.fetch(&mut outbound.outbox, *now);
+        let all_fetched = outbound.outbox.len() == 0;
+        let writer = outbound.report(connection);
+        Self { requests, writer, all_fetched }
     }
 }
 

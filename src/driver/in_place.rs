@@ -12,7 +12,7 @@ use std::{
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{engine::Engine, shared::Shared};
+use super::{engine::Engine, outbound::Outbound, shared::Shared};
 
 /// A half of the connection that waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub(crate) enum Half {
 pub(crate) trait InPlace: Send + Sync {
     /// Reads and writes for a half that has registered its waker. `Ready`: it should look again.
     fn step(&self, half: Half) -> Poll<()>;
+
+    /// Writes what has just been accepted, once. What the transport does not take is the driver's.
+    fn write(&self, outbound: MutexGuard<'_, Outbound>);
 }
 
 impl fmt::Debug for dyn InPlace {
@@ -118,7 +121,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
             }
             if progress.is_pending() {
                 turn.half_waits();
-                return if io.engine.has_delivered() { Step::Served } else { Step::Waits };
+                if !io.engine.has_delivered() {
+                    return Step::Waits;
+                }
+                turn.has_read_all();
+                return Step::Served;
             }
             // A transport that has been emptied is asked once more, which costs nothing, so that it tells when there is
             // more; one that has not been needs somebody to come back to it.
@@ -129,6 +136,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
         }
         turn.give_to_driver();
         Step::Driver
+    }
+
+    fn end_turn(&self, io: MutexGuard<'_, Io<T>>, step: Step) {
+        drop(io);
+        let is_due = self.is_compressing && self.is_driver_due.swap(false, SeqCst);
+        if is_due || step == Step::Driver {
+            self.shared.wake_driver();
+        }
     }
 }
 
@@ -157,12 +172,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
         };
         let step = self.take_turn(&mut io, half);
         io.engine.rest();
-        drop(io);
-        let is_due = self.is_compressing && self.is_driver_due.swap(false, SeqCst);
-        if is_due || step == Step::Driver {
-            self.shared.wake_driver();
-        }
+        self.end_turn(io, step);
         if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn write(&self, outbound: MutexGuard<'_, Outbound>) {
+        let _guard = WakeOnPanic(&self.shared);
+        // Under both locks, in the wrong order: but nobody is waited for here.
+        let Ok(mut io) = self.io.try_lock() else {
+            drop(outbound);
+            return self.shared.wake_driver();
+        };
+        io.engine.begin(Some(Half::Writer));
+        io.engine.exchange_with(outbound);
+        let is_left = io.round(false).is_ready() || !io.engine.is_open();
+        self.end_turn(io, if is_left { Step::Driver } else { Step::Waits });
     }
 }
 

@@ -169,6 +169,12 @@ impl Outbound {
         self.writer.take()
     }
 
+    /// There are whole messages to write, and a writer that does not wait for others to do it. The end of a message is worth
+    /// waiting for: it then goes into the frame before it.
+    pub(crate) fn can_be_written(&self) -> bool {
+        self.outbox.len() > 0 && !self.outbox.is_in_message() && self.writer.is_none()
+    }
+
     /// After something was put into the outbox: whether the driver must be woken for it.
     pub(crate) fn must_wake_driver(&mut self) -> bool {
         self.buffered_max = self.buffered_max.max(self.buffered());

@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Context, Wake, Waker},
     time::Duration,
@@ -40,6 +43,8 @@ pub(crate) struct Shared {
     /// Something waits for the engine to see it: frames, or a request.
     asked: AtomicBool,
     wants_whole: AtomicBool,
+    /// A writer has waited, at any time: many never do.
+    has_writer_waited: AtomicBool,
 }
 
 impl Shared {
@@ -55,6 +60,7 @@ impl Shared {
             turn: Turn::default(),
             asked: AtomicBool::new(false),
             wants_whole: AtomicBool::new(false),
+            has_writer_waited: AtomicBool::new(false),
         }
     }
 
@@ -96,6 +102,17 @@ impl Shared {
         self.wants_whole.load(SeqCst)
     }
 
+    /// The writer is about to wait, for somebody who takes the lock of the outbound queue after this.
+    pub(crate) fn writer_waits(&self) {
+        if !self.has_writer_waited() {
+            self.has_writer_waited.store(true, SeqCst);
+        }
+    }
+
+    fn has_writer_waited(&self) -> bool {
+        self.has_writer_waited.load(SeqCst)
+    }
+
     /// The reader does not wait any more. What it has been woken for is the driver's.
     pub(crate) fn reader_gives_up(&self) {
         let waiting = self.inbound().stop_waiting();
@@ -117,21 +134,37 @@ impl Shared {
 
     /// Has the engine look at what the handles want, whoever runs it next.
     pub(crate) fn ask(&self) {
-        self.asked.store(true, SeqCst);
+        self.asked.store(true, Relaxed);
     }
 
     /// For the engine, which looks at once if it has been asked.
     pub(super) fn take_asked(&self) -> bool {
-        self.is_asked() && self.asked.swap(false, SeqCst)
+        let asked = self.is_asked();
+        if asked {
+            // What is asked for stands behind a lock that is yet to be taken.
+            self.asked.store(false, Relaxed);
+        }
+        asked
     }
 
     pub(super) fn is_asked(&self) -> bool {
-        self.asked.load(SeqCst)
+        self.asked.load(Relaxed)
     }
 
     /// A half is reading, and nobody else.
     pub(crate) fn is_turn_of_half(&self) -> bool {
         self.turn.is_halfs()
+    }
+
+    /// A half that waits need do nothing: the transport will tell, and nothing is to be sent.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.turn.is_listening() && self.turn.is_halfs() && !self.is_asked()
+    }
+
+    /// What has just been accepted answers what has just been read: its sender may write it at once. What follows it is left
+    /// to the driver, so that it leaves in one write.
+    pub(crate) fn take_answer(&self) -> bool {
+        self.turn.take_answer()
     }
 
     /// Wakes the driver, and lets it read whatever the halves do.
@@ -203,10 +236,13 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        self.turn.heard();
         if self.turn.has_ended() {
             return self.wake_driver();
         }
-        let waiting = [self.inbound().stop_waiting(), self.outbound().stop_waiting()];
+        let reader = self.inbound().stop_waiting();
+        let writer = if self.has_writer_waited() { self.outbound().stop_waiting() } else { None };
+        let waiting = [reader, writer];
         if waiting.iter().all(Option::is_none) {
             return self.call_driver();
         }

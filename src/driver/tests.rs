@@ -128,13 +128,13 @@ async fn nothing_is_accepted_once_the_answer_to_a_close_frame_is_due() {
         peer.write_all(&[0x82, 0, 0x88, 2, 0x03, 0xE8]).await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(engine.read(&mut transport, cx).is_ready());
-        engine.hand_over();
+        engine.exchange();
         assert!(matches!(engine.shared.outbound().state, WriteState::Open), "what it answers still goes out");
         let mut outbound = engine.shared.outbound();
         let requests = outbound.request();
         (requests.discard, requests.caught_up) = (reader_goes, !reader_goes);
         drop(outbound);
-        engine.hand_over();
+        engine.exchange();
         // Were it accepted after the last fetch, it would be lost, or follow the Close frame.
         assert!(matches!(engine.shared.outbound().state, WriteState::Closed));
     }
@@ -195,17 +195,97 @@ async fn a_stream_that_is_not_polled_any_more_is_taken_over_by_the_driver() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_written_by_who_sends_it_and_what_follows_goes_together() {
+    use futures::FutureExt;
+    use tokio::io::AsyncReadExt;
+    let (near, mut far) = duplex(64 * 1024);
+    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
+    let mut came = [0; 100];
+    for _ in 0..3 {
+        far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap(); // masked, with a mask of 0
+        let question = soon(ws.next_message()).await.unwrap().unwrap();
+        assert_eq!(soon(question.collect(1)).await.unwrap().as_bytes(), b"?");
+        // No other task has its turn from here on.
+        for answer in [&b"1"[..], b"2", b"3"] {
+            ws.send(answer).now_or_never().unwrap().unwrap();
+        }
+        assert_eq!(far.read(&mut came).now_or_never().unwrap().unwrap(), 3, "the first one");
+        assert!(far.read(&mut came).now_or_never().is_none(), "the others wait for each other");
+        assert_eq!(soon(far.read(&mut came)).await.unwrap(), 6);
+
+        far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap();
+        soon(ws.next_message()).await.unwrap();
+        let mut answer = ws.start_message(MessageKind::Binary).into_future().now_or_never().unwrap().unwrap();
+        answer.write(&b"in a chunk"[..]).now_or_never().unwrap().unwrap();
+        assert!(far.read(&mut came).now_or_never().is_none(), "its end may follow");
+        answer.finish().now_or_never().unwrap().unwrap();
+        assert_eq!(far.read(&mut came).now_or_never().unwrap().unwrap(), 12, "in one frame");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_has_had_nothing_is_not_asked_again_before_it_wakes() {
+    /// Counts how often it is read.
+    struct Counts<T>(T, Arc<std::sync::atomic::AtomicUsize>);
+    impl<T: AsyncRead + Unpin> AsyncRead for Counts<T> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            self.1.fetch_add(1, SeqCst);
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+    impl<T: AsyncWrite + Unpin> AsyncWrite for Counts<T> {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<std::io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, data)
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+    let (near, mut far) = duplex(64 * 1024);
+    let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let transport = Counts(near, reads.clone());
+    let mut ws = WebSocketStream::start(transport, BytesMut::new(), Role::Client, Negotiated::default(), config());
+    for round in 1..4 {
+        for _ in 0..10 {
+            tokio::select! {
+                biased;
+                _ = ws.next_message() => unreachable!(),
+                () = tokio::task::yield_now() => {}
+            }
+            ws.send("a question").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(reads.load(SeqCst), 2 * round - 1, "round {round}: what came, and nothing more");
+        far.write_all(&[0x82, 1, b'!']).await.unwrap();
+        let answer = soon(ws.next_message()).await.unwrap().unwrap();
+        assert_eq!(soon(answer.collect(1)).await.unwrap().as_bytes(), b"!");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transport_that_panics_in_a_halfs_turn_ends_the_connection() {
-    /// Panics when it is read for the second time: first by the driver, then by the reader.
+    /// Panics when it is read for the second time: first by the driver, then by the reader, which it wakes.
     struct Panics(u32);
     impl AsyncRead for Panics {
         fn poll_read(
             mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
+            cx: &mut Context<'_>,
             _: &mut tokio::io::ReadBuf<'_>,
         ) -> Poll<std::io::Result<()>> {
             self.0 += 1;
             assert!(self.0 < 2, "as asked for");
+            let waker = cx.waker().clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                waker.wake();
+            });
             Poll::Pending
         }
     }

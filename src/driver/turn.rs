@@ -11,7 +11,10 @@
 //!   takes over when nothing has been woken between two looks.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    sync::atomic::{
+        AtomicBool, AtomicU8,
+        Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,10 @@ pub(super) struct Turn {
     is_watched: AtomicBool,
     /// A half has been woken since the driver looked.
     has_woken: AtomicBool,
+    /// The transport has been asked for input, had none, and has not said anything since.
+    is_listening: AtomicBool,
+    /// A half has read all there was, and nothing has been sent since: what it sends now is an answer.
+    is_asked: AtomicBool,
 }
 
 impl Turn {
@@ -61,6 +68,35 @@ impl Turn {
             self.has_woken.store(true, SeqCst);
         }
         !self.is_watched.load(SeqCst)
+    }
+
+    /// The transport is about to be asked for input. Until it wakes somebody, asking again would be for nothing. It is the
+    /// transport that brings this before that: it wakes who has asked, after that one has asked.
+    pub(super) fn listen(&self) {
+        self.is_listening.store(true, Relaxed);
+    }
+
+    /// The transport has had something, or may have.
+    pub(super) fn heard(&self) {
+        self.is_listening.store(false, Relaxed);
+    }
+
+    pub(super) fn is_listening(&self) -> bool {
+        self.is_listening.load(Relaxed)
+    }
+
+    /// The reader has got all there was.
+    pub(super) fn has_read_all(&self) {
+        self.is_asked.store(true, Relaxed);
+    }
+
+    /// Something is to be sent: whether it is the first thing since all was read.
+    pub(super) fn take_answer(&self) -> bool {
+        let is_answer = self.is_asked.load(Relaxed);
+        if is_answer {
+            self.is_asked.store(false, Relaxed);
+        }
+        is_answer
     }
 
     /// A half has got what it wanted. The driver must be woken.

@@ -138,6 +138,11 @@ impl Outbox {
         self.len
     }
 
+    /// A message has been begun and not ended.
+    pub(crate) fn is_in_message(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Messages whose end has been accepted.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
@@ -335,7 +340,8 @@ impl Outbox {
         self.frames += u64::from(!is_plain);
         let mask = if is_plain { None } else { self.key(keys) };
         let header = FrameHeader { fin, opcode, mask, len: data.len() as u64 };
-        let tail = self.tail(MAX_HEADER + data.len());
+        // No more than it takes: a single frame then becomes `Bytes` without another allocation.
+        let tail = self.tail(header::header_len(header.len, mask.is_some()) + data.len());
         let at = tail.len();
         self.len += push_frame(tail, header, data);
         if let Some(open) = &mut self.open {

@@ -306,7 +306,8 @@ impl Readable {
         if is_taken && let Poll::Ready(taken) = self.take(cx) {
             return Poll::Ready(taken);
         }
-        if self.engine.step(Half::Reader).is_pending() && is_taken {
+        let waits = self.shared.is_quiet() || self.engine.step(Half::Reader).is_pending();
+        if waits && is_taken {
             return Poll::Pending;
         }
         self.take(cx)
@@ -315,8 +316,16 @@ impl Readable {
     /// Takes what is in the queue.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
         let mut inbound = self.shared.inbound();
-        let credit = inbound.credit(std::mem::take(&mut self.consumed));
         let taken = inbound.take(&mut self.local, cx);
+        let mut consumed = std::mem::take(&mut self.consumed);
+        // The end of a message with nothing behind it is consumed next, as `settle` would find under another lock.
+        if self.local.len() == 1
+            && let Some(queued) = self.local.front_mut()
+            && queued.chunk.last
+        {
+            consumed += std::mem::take(&mut queued.cost);
+        }
+        let credit = if consumed > 0 { inbound.credit(consumed) } else { Wake::Nobody };
         drop(inbound);
         self.wake(credit);
         match taken {

@@ -268,6 +268,7 @@ impl Writable {
     /// Instead of waiting for somebody else to write.
     fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> MutexGuard<'a, Outbound> {
         drop(outbound);
+        self.shared.writer_waits();
         self.shared.ask();
         // Whatever came of it, the state tells.
         let _ = self.engine.step(Half::Writer);
@@ -284,9 +285,12 @@ impl Writable {
         self.poll_flushed(cx)
     }
 
-    /// After something was put into the outbox: wakes the driver if it had nothing to write.
+    /// After something was put into the outbox: wakes the driver if it had nothing to write. An answer is written at once.
     fn tell_driver(&self, mut outbound: MutexGuard<'_, Outbound>) {
         let wake = outbound.must_wake_driver();
+        if outbound.can_be_written() && self.shared.take_answer() {
+            return self.engine.write(outbound);
+        }
         drop(outbound);
         if wake {
             self.shared.wake_driver();
