@@ -59,7 +59,7 @@ pub(crate) fn all(results: &Results) -> Vec<Target> {
                     targets.extend(ahead(scenario, library, "cpu"));
                 }
             }
-            "echo" => {
+            "echo" if !scenario.name.ends_with("/timer") => {
                 targets.extend(of_raw(scenario, "p50"));
                 targets.extend(of_raw(scenario, "cpu"));
                 targets.extend(ahead(scenario, WHOLE, "p99"));

@@ -24,6 +24,9 @@ pub(crate) struct Echo {
     pub(crate) message_len: usize,
     /// Of the one process; none if each end has a process of its own.
     pub(crate) workers: Option<Workers>,
+    /// The runtime has a timer to wait for besides, as that of a program that times anything has: then each of its sleeps has
+    /// an end, and costs more.
+    pub(crate) is_timed: bool,
 }
 
 impl Echo {
@@ -33,9 +36,10 @@ impl Echo {
             Some(workers) => (workers.name(), format!("one process, {}", workers.name())),
             None => ("two-processes", "two processes, one thread each".to_owned()),
         };
+        let (timer, timed) = if self.is_timed { ("/timer", ", a timer pending") } else { ("", "") };
         Scenario {
-            name: format!("echo/{size}/{name}"),
-            title: format!("echo of {size}, {what}, all on one core"),
+            name: format!("echo/{size}/{name}{timer}"),
+            title: format!("echo of {size}, {what}, all on one core{timed}"),
             case: Case::Echo(self),
         }
     }
@@ -45,6 +49,9 @@ pub(crate) fn run<L: Connection>(echo: Echo, end: End, scale: Scale) -> Result<F
     pin_to_one_core()?;
     let len = echo.message_len;
     echo.workers.unwrap_or(Workers::One).runtime()?.block_on(async move {
+        if echo.is_timed {
+            tokio::spawn(tokio::time::sleep(Duration::from_secs(3600)));
+        }
         match (echo.workers, end) {
             (Some(_), _) => {
                 let (mut server, client) = connect::<L>(Purpose::Echo, len).await?;

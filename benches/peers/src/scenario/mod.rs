@@ -248,8 +248,9 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.extend(each(Purpose::Small, &both, &[16, 125, 1 << 10], Kind::Binary));
     for message_len in [32, 4 << 10] {
         for workers in [Some(Workers::One), Some(Workers::Two), None] {
-            all.push(echo::Echo { message_len, workers }.scenario());
+            all.push(echo::Echo { message_len, workers, is_timed: false }.scenario());
         }
+        all.push(echo::Echo { message_len, workers: Some(Workers::One), is_timed: true }.scenario());
     }
     all.push(idle::scenario());
     all.push(fan_out::scenario());
