@@ -9,6 +9,8 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
+use wsstream_peers::numbers::number;
+
 use crate::{
     case::{Case, Size, Speed},
     results::Results,
@@ -29,12 +31,14 @@ const OURS: RGBColor = RGBColor(255, 246, 240);
 const BORDER: RGBColor = RGBColor(208, 215, 222);
 const FONT: &str = "Helvetica, Arial, sans-serif";
 
+const ENDLESS: RGBColor = RGBColor(200, 30, 45);
+
 /// The endless message stands out.
 const LINES: [(Size, RGBColor, u32); 4] = [
     (Size::Of(1 << 10), RGBColor(140, 190, 220), 2),
     (Size::Of(64 << 10), RGBColor(70, 140, 195), 2),
     (Size::Of(1 << 20), RGBColor(25, 75, 140), 2),
-    (Size::Endless, RGBColor(200, 30, 45), 4),
+    (Size::Endless, ENDLESS, 4),
 ];
 
 /// The least and the most MiB of the scale, which is logarithmic.
@@ -54,7 +58,7 @@ pub(crate) fn draw(results: &Results, path: &Path) -> Result<()> {
     }
     let about = &results.about;
     let quick = if about.quick { "quick pass, means nothing; " } else { "" };
-    let text = format!("{quick}{}, {} x {}; medians of {} rounds", about.date, about.cores, about.cpu, about.rounds);
+    let text = format!("{quick}{}, {} x {}; medians, rounds: {}", about.date, about.cores, about.cpu, about.rounds);
     foot.draw_text(&text, &font(13, SOFT), (24, 8))?;
     root.present()?;
     Ok(())
@@ -66,7 +70,7 @@ fn font(size: i32, color: RGBColor) -> TextStyle<'static> {
 
 fn draw_head(area: &Area) -> Result<()> {
     area.draw_text("What a slow consumer costs the receiver", &font(25, INK), (24, 16))?;
-    let what = "Memory above the idle process, by how fast the consumer takes its data.";
+    let what = "Memory above the idle process, by how much the consumer wants (MiB/s); and how much of the endless message it gets.";
     area.draw_text(what, &font(15, SOFT), (24, 48))?;
     let mut left = 24;
     for (size, color, width) in LINES {
@@ -86,7 +90,7 @@ fn verdict(results: &Results, library: &str) -> &'static str {
     if speeds.peek().is_none() {
         ""
     } else if speeds.any(|speed| results.takes_all(library, at(speed))) {
-        "endless: holds all of it, gives nothing"
+        "endless: held in memory, never given"
     } else {
         "endless: follows the consumer"
     }
@@ -107,7 +111,7 @@ fn draw_panel(results: &Results, library: &str, area: &Area) -> Result<()> {
         .margin_top(54)
         .margin_right(14)
         .margin_bottom(6)
-        .x_label_area_size(30)
+        .x_label_area_size(38)
         .y_label_area_size(58)
         .build_cartesian_2d(-0.3..(Speed::ALL.len() as f64 - 0.7), (LEAST..MOST).log_scale())?;
     let (left, top) = area.get_base_pixel();
@@ -118,14 +122,20 @@ fn draw_panel(results: &Results, library: &str, area: &Area) -> Result<()> {
         let beside = font(12, SOFT).pos(Pos::new(HPos::Right, VPos::Center));
         area.draw_text(label, &beside, (x - left - 6, y - top))?;
     }
+    let below = |at: f64, row: i32, text: &str, style: TextStyle<'_>| {
+        let (x, y) = chart.backend_coord(&(at, LEAST));
+        area.draw_text(text, &style, (x - left, y - top + 6 + 17 * row))
+    };
+    let (center, right) = (Pos::new(HPos::Center, VPos::Top), Pos::new(HPos::Right, VPos::Top));
+    below(-0.62, 0, "wants", font(12, SOFT).pos(right))?;
+    below(-0.62, 1, "gets", font(12, ENDLESS).pos(right))?;
     for (at, speed) in Speed::ALL.into_iter().enumerate() {
-        let (x, y) = chart.backend_coord(&(at as f64, LEAST));
-        let below = font(12, SOFT).pos(Pos::new(HPos::Center, VPos::Top));
-        area.draw_text(label(speed), &below, (x - left, y - top + 5))?;
+        below(at as f64, 0, label(speed), font(12, SOFT).pos(center))?;
+        let case = Case { size: Size::Endless, speed };
+        if let Some(rate) = results.median(library, case, |row| Some(row.bytes_per_second)) {
+            below(at as f64, 1, &number(rate / f64::from(1 << 20), 0), font(12, ENDLESS).pos(center))?;
+        }
     }
-    let (x, y) = chart.backend_coord(&(2.0, LEAST));
-    let below = font(11, SOFT).pos(Pos::new(HPos::Center, VPos::Top));
-    area.draw_text("consumer, MiB/s", &below, (x - left, y - top + 20))?;
     for (size, color, width) in LINES {
         let point = |(at, speed)| {
             let memory = results.median(library, Case { size, speed }, |row| Some(row.receiver_memory()))?;
@@ -150,10 +160,10 @@ fn title(library: &str) -> &str {
 /// Below a panel there is little room.
 fn label(speed: Speed) -> &'static str {
     match speed {
-        Speed::Unlimited => "any",
+        Speed::Unlimited => "all",
         Speed::Limited(100) => "100",
         Speed::Limited(10) => "10",
         Speed::Limited(_) => "1",
-        Speed::Stopped => "stopped",
+        Speed::Stopped => "stop",
     }
 }

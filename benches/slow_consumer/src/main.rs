@@ -99,7 +99,8 @@ fn selected_libraries(names: &[String]) -> Result<Vec<&'static str>> {
     for name in names {
         ensure!(library::NAMES.contains(&name.as_str()), "there is no library {name}: {}", library::NAMES.join(" "));
     }
-    let selected = |name: &&str| if names.is_empty() { *name != "floor" } else { names.iter().any(|wanted| wanted == name) };
+    let selected =
+        |name: &&str| if names.is_empty() { *name != "floor" } else { names.iter().any(|wanted| wanted == name) };
     Ok(library::NAMES.into_iter().filter(selected).collect())
 }
 

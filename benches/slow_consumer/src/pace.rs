@@ -23,9 +23,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(tally: Tally, speed: watch::Receiver<Speed>, between: Arc<Between>) -> Self {
+    /// Goes on from what the tally has counted.
+    pub(crate) fn new(tally: Tally, mut log: Log, speed: watch::Receiver<Speed>, between: Arc<Between>) -> Self {
         between.consumed(tally.bytes());
-        let log = Log::starting_at(tally.bytes());
+        log.note(tally.bytes());
         Self { tally, speed, between, began: None, log }
     }
 }
@@ -81,11 +82,11 @@ const WINDOW: Duration = Duration::from_millis(10);
 const UP_TO_SPEED: f64 = 0.9;
 
 impl Log {
-    fn starting_at(bytes: u64) -> Self {
+    pub(crate) fn new() -> Self {
         // Memory that is touched now does not count as the library's later.
-        let mut entries = vec![(Instant::now(), bytes); 1 << 16];
-        entries.truncate(1);
-        Self { entries, bytes }
+        let mut entries = vec![(Instant::now(), 0); 1 << 16];
+        entries.clear();
+        Self { entries, bytes: 0 }
     }
 
     fn note(&mut self, bytes: u64) {
@@ -97,7 +98,7 @@ impl Log {
 
     /// Payload per second, from the first entry within that time to the last; 0 if there is only one.
     pub(crate) fn rate(&self, from: Instant, to: Instant) -> f64 {
-        let mut within = self.entries[1..].iter().filter(|(at, _)| (from..=to).contains(at));
+        let mut within = self.entries.iter().skip(1).filter(|(at, _)| (from..=to).contains(at));
         match (within.next(), within.next_back()) {
             (Some((start, first)), Some((end, last))) => (last - first) as f64 / (*end - *start).as_secs_f64(),
             _ => 0.0,
@@ -107,12 +108,12 @@ impl Log {
     /// How long it took after that moment until the consumer had, over 10 ms, nearly this rate.
     pub(crate) fn up_to_speed(&self, resumed: Instant, rate: f64) -> Option<Duration> {
         let enough = rate * UP_TO_SPEED * WINDOW.as_secs_f64();
-        let before = self.entries.iter().rfind(|(at, _)| *at <= resumed).map_or(0, |(_, bytes)| *bytes);
-        let after = self.entries.iter().copied().filter(|(at, _)| *at > resumed);
-        let starts = [(resumed, before)].into_iter().chain(after.clone());
-        starts.map(|(start, bytes)| (start - resumed, start + WINDOW, bytes)).find_map(|(took, end, bytes)| {
-            let (_, had) = after.clone().take_while(|(at, _)| *at <= end).last()?;
-            (had.saturating_sub(bytes) as f64 >= enough).then_some(took)
-        })
+        let by = |moment| self.entries.partition_point(|(at, _)| *at <= moment);
+        let had = |entries: usize| entries.checked_sub(1).map_or(0, |last| self.entries[last].1);
+        let first = by(resumed);
+        let starts = self.entries[first..].iter().copied();
+        let mut starts = [(resumed, had(first))].into_iter().chain(starts);
+        let (start, _) = starts.find(|(start, bytes)| (had(by(*start + WINDOW)) - bytes) as f64 >= enough)?;
+        Some(start - resumed)
     }
 }

@@ -14,7 +14,7 @@ use wsstream_peers::{
 
 use crate::{
     case::{Case, PIECE, Scale, Size, Speed},
-    pace::Pace,
+    pace::{Log, Pace},
     sender::PROBE,
     taken::{Between, Socket},
 };
@@ -26,7 +26,7 @@ pub(crate) struct Received {
     /// Connected, before anything has come.
     pub(crate) idle_rss: u64,
     pub(crate) peak_rss: u64,
-    /// Taken from the socket and not handed over, at most, in bytes on the wire.
+    /// Taken from the socket and not handed over, in bytes on the wire: at most, or at the end of a stop.
     pub(crate) beyond: u64,
     /// From the end of a stop until the consumer is up to speed again, in seconds.
     pub(crate) up_to_speed: Option<f64>,
@@ -40,6 +40,7 @@ const HEAD: usize = 10;
 pub(crate) async fn run<L: Connection>(case: Case, scale: Scale) -> Result<Received> {
     let (len, purpose) = (case.size.pattern_len(), case.size.purpose());
     let mut tally = Tally::new(tally::binary(len));
+    let log = Log::new();
     let mut listener = Listener::bind().await?;
     let mut control = listener.control().await?;
     let tcp = listener.accept().await?;
@@ -62,7 +63,7 @@ pub(crate) async fn run<L: Connection>(case: Case, scale: Scale) -> Result<Recei
     let between = Between::watch(socket, wire, scale.most_beyond());
     let first = if let Speed::Stopped = case.speed { Speed::Unlimited } else { case.speed };
     let (speed, told) = watch::channel(first);
-    let mut consumer = Pace::new(tally, told, between.clone());
+    let mut consumer = Pace::new(tally, log, told, between.clone());
     control.signal().await?;
 
     let told = {
@@ -72,8 +73,9 @@ pub(crate) async fn run<L: Connection>(case: Case, scale: Scale) -> Result<Recei
             }
         };
         tokio::select! {
-            ended = consume => return ended,
+            biased; // the sender says that it goes before it does
             told = Director { case, scale, speed, between: &between, control }.run() => told?,
+            ended = consume => return ended,
         }
     };
     wsstream_peers::library::Consumer::tally(&mut consumer).check()?;
@@ -131,13 +133,16 @@ impl Director<'_> {
             self.between.reset();
             takes_all = self.over(self.scale.measured(self.case.speed)).await;
         }
-        let (ended, peak_rss, beyond) = (Instant::now(), peak_rss()?, self.between.most());
+        let (ended, peak_rss) = (Instant::now(), peak_rss()?);
+        let stopped = self.case.speed == Speed::Stopped && !takes_all;
+        let beyond = if stopped { self.between.now() } else { self.between.most() };
         self.control.signal().await?;
-        if self.case.speed == Speed::Stopped && !takes_all {
+        if stopped {
             self.speed.send_replace(Speed::Unlimited);
             tokio::time::sleep(self.scale.resumed()).await;
         }
         self.control.signal().await?;
+        self.control.wait().await?; // until nobody sends to where nobody reads
         Ok(Told { before, began, ended, peak_rss, beyond, takes_all })
     }
 

@@ -22,7 +22,12 @@ struct Figure {
 }
 
 const FIGURES: [Figure; 6] = [
-    Figure { title: "Payload handed over, MiB/s", digits: 1, of: |row| Some(row.bytes_per_second / MIB), stopped: false },
+    Figure {
+        title: "Payload handed over, MiB/s",
+        digits: 1,
+        of: |row| Some(row.bytes_per_second / MIB),
+        stopped: false,
+    },
     Figure {
         title: "Receiver: peak RSS above the idle process, MiB",
         digits: 2,
@@ -63,7 +68,8 @@ pub(crate) fn markdown(results: &Results) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}\n", results.about);
     let (median, most) = results.other_cores();
-    let _ = writeln!(text, "Other processes used {median:.2} cores (median; max {most:.2}). Medians over the rounds.\n");
+    let _ =
+        writeln!(text, "Other processes used {median:.2} cores (median; max {most:.2}). Medians over the rounds.\n");
     text.push_str(&at_a_glance(results));
     for size in Size::ALL {
         let _ = section(&mut text, results, size);

@@ -102,6 +102,7 @@ async fn count(send: impl Future<Output = Result<()>>, mut control: Control, idl
             }
         }
     }
+    control.signal().await?;
     let (mut from, to) = (seen[0], seen[1]);
     if to.0 - from.0 < Duration::from_millis(1) {
         from = Default::default(); // the run was ended before

@@ -38,9 +38,11 @@ impl Socket {
 }
 
 /// What lies between a socket and the consumer, looked at every millisecond by a thread of its own.
+#[derive(Default)]
 pub(crate) struct Between {
     /// Payload that the consumer has been handed.
     consumed: AtomicU64,
+    now: AtomicU64,
     /// The most there was since the last reset.
     most: AtomicU64,
     too_much: Notify,
@@ -49,13 +51,14 @@ pub(crate) struct Between {
 impl Between {
     /// `wire` is what a byte of payload takes on the wire. Says when there is more than `limit`.
     pub(crate) fn watch(socket: Socket, wire: f64, limit: u64) -> Arc<Self> {
-        let between = Arc::new(Self { consumed: AtomicU64::new(0), most: AtomicU64::new(0), too_much: Notify::new() });
+        let between = Arc::new(Self::default());
         let watched = between.clone();
         std::thread::spawn(move || {
             while let Ok(taken) = socket.taken() {
                 // Consumed is read last, so that what was consumed meanwhile is not said to lie here.
                 let consumed = (watched.consumed.load(Relaxed) as f64 * wire) as u64;
                 let now = taken.saturating_sub(consumed);
+                watched.now.store(now, Relaxed);
                 watched.most.fetch_max(now, Relaxed);
                 if now > limit {
                     watched.too_much.notify_one();
@@ -72,6 +75,10 @@ impl Between {
 
     pub(crate) fn reset(&self) {
         self.most.store(0, Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.now.load(Relaxed)
     }
 
     pub(crate) fn most(&self) -> u64 {
