@@ -26,7 +26,7 @@ impl Pace {
     /// Goes on from what the tally has counted.
     pub(crate) fn new(tally: Tally, mut log: Log, speed: watch::Receiver<Speed>, between: Arc<Between>) -> Self {
         between.consumed(tally.bytes());
-        log.note(tally.bytes());
+        log.bytes = tally.bytes();
         Self { tally, speed, between, began: None, log }
     }
 }
@@ -65,10 +65,10 @@ impl Consumer for Pace {
     }
 }
 
-/// When the consumer had how much payload.
+/// When the consumer was handed something, and how much payload it had had until then: pieces may be of any size.
 pub(crate) struct Log {
     entries: Vec<(Instant, u64)>,
-    /// What it has now; entries are further apart.
+    /// What it has had; entries are further apart.
     bytes: u64,
 }
 
@@ -90,15 +90,15 @@ impl Log {
     }
 
     fn note(&mut self, bytes: u64) {
-        self.bytes = bytes;
-        if self.entries.last().is_none_or(|(_, last)| bytes - last >= STEP) {
-            self.entries.push((Instant::now(), bytes));
+        if self.entries.last().is_none_or(|(_, last)| self.bytes - last >= STEP) {
+            self.entries.push((Instant::now(), self.bytes));
         }
+        self.bytes = bytes;
     }
 
     /// Payload per second, from the first entry within that time to the last; 0 if there is only one.
     pub(crate) fn rate(&self, from: Instant, to: Instant) -> f64 {
-        let mut within = self.entries.iter().skip(1).filter(|(at, _)| (from..=to).contains(at));
+        let mut within = self.entries.iter().filter(|(at, _)| (from..=to).contains(at));
         match (within.next(), within.next_back()) {
             (Some((start, first)), Some((end, last))) => (last - first) as f64 / (*end - *start).as_secs_f64(),
             _ => 0.0,

@@ -41,7 +41,7 @@ const FIGURES: [Figure; 6] = [
         stopped: false,
     },
     Figure {
-        title: "Taken from the socket beyond what was consumed, at most, KiB",
+        title: "Taken from the socket beyond what was consumed, KiB: at most; when stopped, at the end of the stop",
         digits: 0,
         of: |row| Some(row.taken_beyond_consumed as f64 / KIB),
         stopped: false,
