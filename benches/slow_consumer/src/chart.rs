@@ -90,7 +90,7 @@ fn verdict(results: &Results, library: &str) -> &'static str {
     if speeds.peek().is_none() {
         ""
     } else if speeds.any(|speed| results.takes_all(library, at(speed))) {
-        "endless: held in memory, never given"
+        "endless: memory grows, nothing is given"
     } else {
         "endless: follows the consumer"
     }
