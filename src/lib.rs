@@ -177,6 +177,11 @@ struct Readme;
 #[doc = include_str!("../docs/media-relays.md")]
 struct MediaRelays;
 
+/// And of the document on slow consumers.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/slow-consumers.md")]
+struct SlowConsumers;
+
 pub use accept_error::{AcceptError, AcceptErrorKind};
 pub use client::{Connect, Dial, Retry};
 pub use close::{CloseCode, CloseInfo, MAX_CLOSE_REASON};

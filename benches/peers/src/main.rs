@@ -10,13 +10,14 @@ mod run;
 mod scenario;
 mod targets;
 
-use std::{fs, io::Write, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use wsstream_peers::{
     child::{self, End},
     library,
+    process::default_out,
 };
 
 use crate::{
@@ -75,7 +76,7 @@ fn main() -> Result<ExitCode> {
     ensure!(!scenarios.is_empty(), "no scenario has such a name; --list names them");
 
     let rounds = if args.quick { 1 } else { args.rounds.max(1) };
-    let out = args.out.clone().map_or_else(default_out, Ok)?;
+    let out = args.out.clone().map_or_else(|| default_out("peers"), Ok)?;
     fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     let results = run::all(&scenarios, &libraries, rounds, scale)?;
     write(&results, &out)?;
@@ -99,13 +100,6 @@ fn selected_libraries(names: &[String]) -> Result<Vec<&'static str>> {
     Ok(library::NAMES.into_iter().filter(selected).collect())
 }
 
-/// Beside what cargo has built.
-fn default_out() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(3).context("no target folder")?;
-    Ok(target.join("peers"))
-}
-
 fn write(results: &Results, out: &std::path::Path) -> Result<()> {
     let report = report::markdown(results);
     fs::write(out.join("report.md"), &report)?;
@@ -124,10 +118,5 @@ fn child(name: &str, args: &Args, scale: Scale) -> Result<ExitCode> {
     let library = args.library.first().context("no library")?;
     let end = args.port.map_or(End::Listen, End::Dial);
     let figures = Scenario::find(name)?.run(library, end, scale)?;
-    watch.look();
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "{}", serde_json::to_string(&figures)?)?;
-    stdout.flush()?;
-    // Without tearing down: nothing is measured any more, and a runtime waits for its tasks.
-    std::process::exit(0);
+    watch.finish(&figures)
 }

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, IsTerminal, Read},
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -45,4 +46,32 @@ impl Drop for Process {
         let _ = self.child.kill(); // it waits for another one that has failed, or has ended already
         let _ = self.child.wait();
     }
+}
+
+/// How often a run is tried: it may have been suspended, which it notices.
+const TRIES: usize = 5;
+
+/// Again, if it failed.
+pub fn patiently<T>(name: &str, mut once: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match once() {
+            Ok(figures) => return Ok(figures),
+            Err(error) => eprintln!("\n{name}: {error:#}; again"),
+        }
+    }
+    once()
+}
+
+/// One line that changes, where somebody may be watching.
+pub fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
+}
+
+/// Where reports go: a folder beside what cargo has built.
+pub fn default_out(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(3).context("no target folder")?;
+    Ok(target.join(name))
 }

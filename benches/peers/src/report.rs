@@ -2,8 +2,13 @@
 
 use std::fmt::Write;
 
+use wsstream_peers::{
+    about::About,
+    numbers::{median, number},
+};
+
 use crate::{
-    results::{About, Results, ScenarioResults, median},
+    results::{Results, ScenarioResults},
     scenario::Column,
     targets,
 };
@@ -24,23 +29,7 @@ fn about(text: &mut String, about: &About) -> std::fmt::Result {
     if about.quick {
         writeln!(text, "**A quick pass: it shows that everything works, the figures mean nothing.**\n")?;
     }
-    let versions: Vec<_> = about.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    writeln!(
-        text,
-        "{}; {} x {}, Linux {}, {}; fat LTO, default target-cpu, the system's malloc.\n{}; commit {}.\n\
-         TCP over loopback, {}.\n{} round(s) in {} s: `{}`.\n",
-        about.date,
-        about.cores,
-        about.cpu,
-        about.kernel,
-        about.rustc,
-        versions.join(", "),
-        about.commit,
-        about.sockets,
-        about.rounds,
-        about.seconds,
-        about.command
-    )?;
+    writeln!(text, "{about}\n")?;
     writeln!(
         text,
         "A fresh process for every library and round, the libraries in turn; median [min .. max] over the rounds. \"x raw\" \
@@ -103,20 +92,6 @@ fn spread(values: Vec<f64>, column: &Column) -> String {
         (1, Some(only)) => number(only),
         (_, Some(median)) => format!("{} [{} .. {}]", number(median), number(least), number(most)),
     }
-}
-
-/// With commas between thousands.
-fn number(value: f64, digits: usize) -> String {
-    let text = format!("{value:.digits$}");
-    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped + fraction
 }
 
 fn targets_table(text: &mut String, results: &Results) -> std::fmt::Result {

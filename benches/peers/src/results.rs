@@ -1,10 +1,7 @@
 //! What was measured, and what follows from it: medians, and ratios round by round.
 
-use std::{fs, process::Command};
-
-use anyhow::Result;
 use serde::Serialize;
-use wsstream_peers::measure::socket_settings;
+use wsstream_peers::{about::About, numbers::median};
 
 use crate::{
     scenario::{Column, Figures, Scenario},
@@ -37,63 +34,6 @@ impl Results {
         }
         serde_json::to_string_pretty(&Whole { results: self, targets: targets::all(self) })
     }
-}
-
-/// Where and how it was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct About {
-    pub(crate) date: String,
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    pub(crate) rustc: String,
-    pub(crate) commit: String,
-    pub(crate) command: String,
-    pub(crate) sockets: String,
-    pub(crate) versions: Vec<(String, String)>,
-    pub(crate) rounds: usize,
-    pub(crate) quick: bool,
-    pub(crate) seconds: u64,
-}
-
-impl About {
-    pub(crate) fn now(rounds: usize, quick: bool) -> Result<Self> {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-        let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-        let separator = if args.is_empty() { "" } else { " -- " };
-        Ok(Self {
-            date: said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-            cpu: model.trim_start_matches(['\t', ' ', ':']).to_owned(),
-            cores: std::thread::available_parallelism()?.get(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            rustc: said_by("rustc", &["--version"]),
-            commit: said_by("git", &["describe", "--always", "--dirty"]),
-            command: format!("cargo bench -p wsstream-peers{separator}{}", args.join(" ")),
-            sockets: socket_settings()?,
-            versions: versions(),
-            rounds,
-            quick,
-            seconds: 0,
-        })
-    }
-}
-
-fn said_by(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output();
-    output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Of what is compared and what it runs on, from the lock file that this was built with.
-fn versions() -> Vec<(String, String)> {
-    const LOCK: &str = include_str!("../../../Cargo.lock");
-    const WANTED: [&str; 7] =
-        ["wsstream", "tokio-tungstenite", "fastwebsockets", "tokio-websockets", "yawc", "sockudo-ws", "tokio"];
-    let version = |name: &str| {
-        let rest = LOCK.split_once(&format!("name = \"{name}\"\nversion = \""))?.1;
-        Some((name.to_owned(), rest.split_once('"')?.0.to_owned()))
-    };
-    WANTED.into_iter().filter_map(version).collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -155,11 +95,4 @@ impl ScenarioResults {
         let runs = self.runs.iter().filter(move |run| run.library == library);
         runs.filter_map(move |run| Some((run.round, *run.figures.get(key)?)))
     }
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = values[(values.len() - 1) / 2];
-    Some((lower + upper) / 2.0)
 }

@@ -3,15 +3,16 @@
 use std::{io::IsTerminal, time::Instant};
 
 use anyhow::Result;
-use wsstream_peers::{measure::OtherProcesses, process::Process};
-
-use crate::{
-    results::{About, Results, Run, ScenarioResults},
-    scenario::{Case, Figures, Scale, Scenario},
+use wsstream_peers::{
+    about::About,
+    measure::OtherProcesses,
+    process::{Process, patiently, progress},
 };
 
-/// How often a run is tried: it may have been suspended, which it notices.
-const TRIES: usize = 5;
+use crate::{
+    results::{Results, Run, ScenarioResults},
+    scenario::{Case, Figures, Scale, Scenario},
+};
 
 pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, scale: Scale) -> Result<Results> {
     let entrants = |scenario: &Scenario| -> Vec<String> {
@@ -19,7 +20,7 @@ pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, sca
     };
     let runs: usize = scenarios.iter().map(|scenario| entrants(scenario).len() * scenario.rounds(rounds)).sum();
     let (start, mut done) = (Instant::now(), 0);
-    let mut results = Results::new(About::now(rounds, scale.quick)?);
+    let mut results = Results::new(About::now("wsstream-peers", rounds, scale.quick)?);
     for scenario in scenarios {
         let libraries = entrants(scenario);
         let mut measured = ScenarioResults::new(scenario, libraries.clone());
@@ -28,7 +29,8 @@ pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, sca
             for turn in 0..libraries.len() {
                 let library = &libraries[(turn + round) % libraries.len()];
                 let others = OtherProcesses::start()?;
-                match patiently(scenario, library, scale) {
+                let name = format!("{} {library}", scenario.name);
+                match patiently(&name, || once(scenario, library, scale)) {
                     Ok(figures) => measured.runs.push(Run { round, library: library.clone(), figures }),
                     Err(error) => {
                         eprintln!("\n{} {library}: {error:#}", scenario.name);
@@ -50,24 +52,6 @@ pub(crate) fn all(scenarios: &[Scenario], libraries: &[&str], rounds: usize, sca
     eprintln!("{runs} runs in {} s", start.elapsed().as_secs());
     results.about.seconds = start.elapsed().as_secs();
     Ok(results)
-}
-
-/// One line that changes, where somebody may be watching.
-fn progress(line: &str) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{line}");
-    }
-}
-
-/// Again, if it failed.
-fn patiently(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {
-    for _ in 1..TRIES {
-        match once(scenario, library, scale) {
-            Ok(figures) => return Ok(figures),
-            Err(error) => eprintln!("\n{} {library}: {error:#}; again", scenario.name),
-        }
-    }
-    once(scenario, library, scale)
 }
 
 fn once(scenario: &Scenario, library: &str, scale: Scale) -> Result<Figures> {

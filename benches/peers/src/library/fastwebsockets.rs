@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fastwebsockets::{Frame, OpCode, Payload, WebSocket};
 use tokio::{io::BufWriter, net::TcpStream};
 
-use super::{Connection, Floor, Kind, Purpose, Role};
+use super::{Connection, Consumer, Floor, Kind, Purpose, Role};
 use crate::tally::Tally;
 
 /// A batch of small messages with its heads; less than one large message, which so is never copied.
@@ -22,6 +22,7 @@ pub struct Fastwebsockets {
 impl Connection for Fastwebsockets {
     type Message = (OpCode, Bytes);
     type Far = Floor;
+    const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let gathers = if purpose.batch() == 0 { 0 } else { GATHERED };
@@ -65,12 +66,39 @@ impl Connection for Fastwebsockets {
         Ok(self.ws.flush().await?)
     }
 
+    async fn send_endless(&mut self, piece: Bytes) -> Result<()> {
+        let mut opcode = OpCode::Binary;
+        loop {
+            for _ in 0..Purpose::OneMessage.batch() / piece.len() {
+                self.ws.write_frame(Frame::new(false, opcode, None, Payload::Borrowed(&piece))).await?;
+                opcode = OpCode::Continuation;
+            }
+            self.ws.flush().await?;
+        }
+    }
+
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {
         loop {
             let frame = self.ws.read_frame().await?;
             tally.piece(&frame.payload);
             if frame.fin {
                 tally.end_of_message();
+                return Ok(());
+            }
+        }
+    }
+
+    async fn consume(&mut self, consumer: &mut impl Consumer) -> Result<()> {
+        loop {
+            let frame = self.ws.read_frame().await?;
+            consumer.tally().piece(&frame.payload);
+            if frame.fin {
+                consumer.tally().end_of_message();
+            }
+            let last = frame.fin;
+            drop(frame);
+            consumer.taken().await;
+            if last {
                 return Ok(());
             }
         }

@@ -131,6 +131,15 @@ impl Purpose {
     }
 }
 
+/// Takes payload at a pace of its own.
+pub trait Consumer: Send {
+    /// What counts and checks it.
+    fn tally(&mut self) -> &mut Tally;
+
+    /// What was counted has been handed over; waits until more is wanted.
+    fn taken(&mut self) -> impl Future<Output = ()> + Send;
+}
+
 /// One end of a connection.
 pub trait Connection: Sized + Send + 'static {
     /// A message that can be sent many times over, in the form that the library takes with the least work.
@@ -141,6 +150,9 @@ pub trait Connection: Sized + Send + 'static {
 
     /// Whether there are frames at all.
     const FRAMED: bool = true;
+
+    /// Whether it can send a message before it has all of it.
+    const SENDS_PIECES: bool = false;
 
     /// Takes over a TCP connection on which the handshake counts as done. `message_len` is for the one without frames.
     fn open(
@@ -162,8 +174,23 @@ pub trait Connection: Sized + Send + 'static {
     /// Sends a binary message that nobody else holds, and waits until it is on its way.
     fn send_once(&mut self, payload: Vec<u8>) -> impl Future<Output = Result<()>> + Send;
 
+    /// Sends one message that has no end, this piece over and over, each a fragment of its own; only if
+    /// [`SENDS_PIECES`](Self::SENDS_PIECES).
+    fn send_endless(&mut self, _piece: Bytes) -> impl Future<Output = Result<()>> + Send {
+        async { anyhow::bail!("it cannot send a message in pieces") }
+    }
+
     /// Receives one message, piece by piece or whole; without frames, whatever has come.
     fn receive(&mut self, tally: &mut Tally) -> impl Future<Output = Result<()>> + Send;
+
+    /// Receives one message, or whatever has come of it. The consumer is awaited after each piece that the library hands over.
+    fn consume(&mut self, consumer: &mut impl Consumer) -> impl Future<Output = Result<()>> + Send {
+        async {
+            self.receive(consumer.tally()).await?;
+            consumer.taken().await;
+            Ok(())
+        }
+    }
 
     /// Receives one message in one piece.
     fn receive_whole(&mut self) -> impl Future<Output = Result<Bytes>> + Send;

@@ -37,6 +37,7 @@ impl Connection for Raw {
     type Message = Message;
     type Far = Self;
     const FRAMED: bool = false;
+    const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, _role: Role, purpose: Purpose, message_len: usize) -> Result<Self> {
         let buffer = vec![0; if purpose == Purpose::Idle { 4096 } else { BLOCK }];
@@ -85,6 +86,12 @@ impl Connection for Raw {
     async fn send_once(&mut self, payload: Vec<u8>) -> Result<()> {
         self.large.push(payload.into());
         self.flush().await
+    }
+
+    async fn send_endless(&mut self, piece: Bytes) -> Result<()> {
+        loop {
+            self.tcp.write_all(&piece).await?;
+        }
     }
 
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {

@@ -7,7 +7,16 @@ use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, Utf8Bytes, protocol},
+    tungstenite::{
+        Message, Utf8Bytes,
+        protocol::{
+            self,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
 };
 
 use super::{Connection, Floor, Kind, Purpose, Role, ended};
@@ -18,6 +27,7 @@ pub struct Tungstenite(WebSocketStream<TcpStream>);
 impl Connection for Tungstenite {
     type Message = Message;
     type Far = Floor;
+    const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let role = match role {
@@ -55,6 +65,18 @@ impl Connection for Tungstenite {
 
     async fn send_once(&mut self, payload: Vec<u8>) -> Result<()> {
         Ok(self.0.send(Message::Binary(payload.into())).await?)
+    }
+
+    async fn send_endless(&mut self, piece: Bytes) -> Result<()> {
+        let mut data = Data::Binary;
+        loop {
+            for _ in 0..Purpose::OneMessage.batch() / piece.len() {
+                let frame = Frame::message(piece.clone(), OpCode::Data(data), false);
+                self.0.feed(Message::Frame(frame)).await?;
+                data = Data::Continue;
+            }
+            self.0.flush().await?;
+        }
     }
 
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {

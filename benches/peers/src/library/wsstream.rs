@@ -4,9 +4,9 @@ use anyhow::Result;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use wsstream::{Compression, Config, Message, Negotiated, WebSocketStream};
+use wsstream::{Compression, Config, Message, MessageKind, Negotiated, WebSocketStream};
 
-use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
+use super::{Connection, Consumer, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
 pub type Chunks = Wsstream<false>;
@@ -17,6 +17,7 @@ pub struct Wsstream<const WHOLE: bool>(WebSocketStream);
 impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
     type Message = Message;
     type Far = Floor;
+    const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let role = match role {
@@ -53,6 +54,13 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
         Ok(self.0.flush().await?)
     }
 
+    async fn send_endless(&mut self, piece: Bytes) -> Result<()> {
+        let mut message = self.0.start_message(MessageKind::Binary).await?;
+        loop {
+            message.write(piece.clone()).await?;
+        }
+    }
+
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {
         if WHOLE {
             let message = self.0.next().await.ok_or_else(ended)??;
@@ -67,6 +75,22 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
         Ok(())
     }
 
+    async fn consume(&mut self, consumer: &mut impl Consumer) -> Result<()> {
+        if WHOLE {
+            self.receive(consumer.tally()).await?;
+            consumer.taken().await;
+        } else {
+            let mut message = self.0.next_message().await?.ok_or_else(ended)?;
+            while let Some(chunk) = message.chunk().await? {
+                consumer.tally().piece(&chunk);
+                drop(chunk);
+                consumer.taken().await;
+            }
+            consumer.tally().end_of_message();
+        }
+        Ok(())
+    }
+
     async fn receive_whole(&mut self) -> Result<Bytes> {
         Ok(self.0.next().await.ok_or_else(ended)??.into_bytes())
     }
@@ -77,7 +101,7 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
             return Ok(self.0.send(message).await?);
         }
         let payload = self.receive_whole().await?;
-        let mut message = self.0.start_message(wsstream::MessageKind::Binary).await?;
+        let mut message = self.0.start_message(MessageKind::Binary).await?;
         message.write(payload).await?;
         Ok(message.finish().await?)
     }

@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt, future::Either};
 use tokio::net::TcpStream;
 use yawc::{CompressionLevel, Frame, Options, WebSocket, streaming::Streaming};
 
-use super::{Connection, DEFLATE, Floor, Kind, Purpose, Role, ended};
+use super::{Connection, Consumer, DEFLATE, Floor, Kind, Purpose, Role, ended};
 use crate::tally::Tally;
 
 pub struct Yawc(Either<WebSocket<TcpStream>, Streaming<TcpStream>>);
@@ -15,6 +15,7 @@ pub struct Yawc(Either<WebSocket<TcpStream>, Streaming<TcpStream>>);
 impl Connection for Yawc {
     type Message = Frame;
     type Far = Floor;
+    const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, role: Role, purpose: Purpose, _message_len: usize) -> Result<Self> {
         let role = match role {
@@ -64,12 +65,39 @@ impl Connection for Yawc {
         Ok(self.0.send(Frame::binary(payload)).await?)
     }
 
+    async fn send_endless(&mut self, piece: Bytes) -> Result<()> {
+        let mut frame = Frame::binary(piece.clone()).with_fin(false);
+        loop {
+            for _ in 0..Purpose::OneMessage.batch() / piece.len() {
+                self.0.feed(frame).await?;
+                frame = Frame::continuation(piece.clone()).with_fin(false);
+            }
+            self.0.flush().await?;
+        }
+    }
+
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {
         loop {
             let frame = self.0.next().await.ok_or_else(ended)?;
             tally.piece(frame.payload());
             if frame.is_fin() {
                 tally.end_of_message();
+                return Ok(());
+            }
+        }
+    }
+
+    async fn consume(&mut self, consumer: &mut impl Consumer) -> Result<()> {
+        loop {
+            let frame = self.0.next().await.ok_or_else(ended)?;
+            consumer.tally().piece(frame.payload());
+            let last = frame.is_fin();
+            if last {
+                consumer.tally().end_of_message();
+            }
+            drop(frame);
+            consumer.taken().await;
+            if last {
                 return Ok(());
             }
         }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use zlib_rs::{Deflate as Compressor, DeflateFlush, Inflate as Decompressor, InflateFlush};
 
-use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line, size};
+use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line};
 use wsstream_peers::{
     child::{connect, pair},
     library::{Connection, Kind, Purpose, Role, framing::Incoming},
     measure::Clock,
+    numbers::size,
     tally::{self, Tally},
 };
 

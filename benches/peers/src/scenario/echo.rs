@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Column, Figures, Scale, Scenario, Workers, figures, size};
+use super::{Case, Column, Figures, Scale, Scenario, Workers, figures};
 use wsstream_peers::{
     child::{End, Listener, connect, dial},
     library::{Connection, Kind, Purpose, Role},
     measure::{Clock, Cpu, pin_to_one_core},
+    numbers::size,
     tally::{self, Tally},
 };
 

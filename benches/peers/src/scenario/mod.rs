@@ -257,12 +257,3 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.extend(deflate::Deflate::all().map(deflate::Deflate::scenario));
     all
 }
-
-/// A size as people write it.
-fn size(bytes: usize) -> String {
-    match bytes {
-        0..1024 => format!("{bytes}B"),
-        1024..0x10_0000 => format!("{}KiB", bytes >> 10),
-        _ => format!("{}MiB", bytes >> 20),
-    }
-}

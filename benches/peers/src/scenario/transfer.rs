@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line, size};
+use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers, figures, line::Line};
 use wsstream_peers::{
     child::connect,
     library::{Connection, Kind, Purpose},
     measure::Clock,
+    numbers::size,
     tally::{self, Tally},
 };
 
