@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use bytes::{Bytes, BytesMut};
 use wsstream::MessageKind;
 
-use crate::line::{Line, median, micros, percentile, until};
+use crate::line::{Line, median, until};
 
 /// As large as a frame of video of 4 Mbit/s.
 const CHUNK: usize = 16 * 1024;
@@ -22,14 +22,14 @@ pub(crate) async fn measure(rounds: usize, chunks: usize) -> Result<()> {
             if is_relayed {
                 worst.push(percentile(&mut latencies, 0.99));
             }
-            medians.push(median(&mut latencies));
+            medians.push(percentile(&mut latencies, 0.5));
         }
     }
-    let mut added: Vec<_> = relayed.iter().zip(&direct).map(|(relayed, direct)| relayed - direct).collect();
+    let added: Vec<_> = relayed.iter().zip(&direct).map(|(relayed, direct)| relayed - direct).collect();
     println!("one chunk of 16 KiB every millisecond, all of one message; medians of {rounds} rounds");
-    println!("  direct:   p50 {:7.1} us", median(&mut direct));
-    println!("  relayed:  p50 {:7.1} us, p99 {:.1} us", median(&mut relayed), median(&mut worst));
-    println!("  added:    p50 {:7.1} us", median(&mut added));
+    println!("  direct:   p50 {:7.1} us", median(direct)?);
+    println!("  relayed:  p50 {:7.1} us, p99 {:.1} us", median(relayed)?, median(worst)?);
+    println!("  added:    p50 {:7.1} us", median(added)?);
     Ok(())
 }
 
@@ -56,7 +56,7 @@ async fn chunks_of_one_message(mut line: Line, chunks: usize) -> Result<Vec<f64>
             while received.len() >= CHUNK {
                 let chunk = received.split_to(CHUNK);
                 let sent = u64::from_le_bytes(chunk[..8].try_into()?);
-                latencies.push(micros(start.elapsed() - Duration::from_nanos(sent)));
+                latencies.push((start.elapsed() - Duration::from_nanos(sent)).as_secs_f64() * 1e6);
             }
         }
         anyhow::Ok(latencies)
@@ -67,4 +67,9 @@ async fn chunks_of_one_message(mut line: Line, chunks: usize) -> Result<Vec<f64>
     ensure!(latencies.len() == chunks, "{} of {chunks} chunks came", latencies.len());
     line.close().await?;
     Ok(latencies)
+}
+
+fn percentile(latencies: &mut [f64], part: f64) -> f64 {
+    latencies.sort_by(f64::total_cmp);
+    latencies[((latencies.len() - 1) as f64 * part).round() as usize]
 }

@@ -1,15 +1,12 @@
 //! A source, a sink, and a relay between them or none.
 
-use std::{
-    io::Write,
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::Ipv4Addr, time::Instant};
 
 use anyhow::{Context, Result};
 use wsstream::{Listener, Readable, WebSocketStream, Writable, relay};
 use wsstream_peers::{
     measure::{Cpu, peak_rss, reset_peak_rss, rss},
+    numbers,
     process::Process,
 };
 
@@ -82,15 +79,7 @@ pub(crate) async fn until(time: Instant) {
     tokio::time::sleep_until(time.into()).await;
 }
 
-pub(crate) fn median(figures: &mut [f64]) -> f64 {
-    percentile(figures, 0.5)
-}
-
-pub(crate) fn percentile(figures: &mut [f64], part: f64) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[((figures.len() - 1) as f64 * part).round() as usize]
-}
-
-pub(crate) fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+/// Of a round each.
+pub(crate) fn median(figures: Vec<f64>) -> Result<f64> {
+    numbers::median(figures).context("nothing has been measured")
 }

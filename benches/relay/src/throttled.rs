@@ -45,9 +45,9 @@ pub(crate) async fn speed(rounds: usize, size: u64) -> Result<()> {
         }
     }
     println!("one frame of {:.0} MiB, as fast as it goes; medians of {rounds} rounds", size as f64 / MIB);
-    println!("  direct:   {:.2} GB/s", median(&mut direct));
-    println!("  relayed:  {:.2} GB/s, three processes on two cores", median(&mut relayed));
-    let (user, system) = (median(&mut user), median(&mut system));
+    println!("  direct:   {:.2} GB/s", median(direct)?);
+    println!("  relayed:  {:.2} GB/s, three processes on two cores", median(relayed)?);
+    let (user, system) = (median(user)?, median(system)?);
     println!("  the relay: {user:.3} s of user and {system:.3} s of system time per GiB, {peak:.1} MiB");
     Ok(())
 }
