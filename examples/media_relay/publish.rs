@@ -54,17 +54,17 @@ pub(crate) struct Options {
     /// Publish noise instead, at the rate of a camera.
     #[arg(long)]
     camera: bool,
-    #[command(flatten, next_help_heading = "With --camera")]
-    camera_options: CameraOptions,
-    /// End after so many frames.
-    #[arg(long, value_name = "NUMBER", requires = "camera", help_heading = "With --camera")]
-    frames: Option<u64>,
     /// Read at most this much per second, 1MiB for example: a file is published as fast as it can be otherwise.
     #[arg(long, value_name = "BYTES", value_parser = crate::size::parse_size, conflicts_with = "camera")]
     limit_rate: Option<u64>,
     /// Print what was done as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "With --camera")]
+    camera_options: CameraOptions,
+    /// End after so many frames.
+    #[arg(long, value_name = "NUMBER", requires = "camera", help_heading = "With --camera")]
+    frames: Option<u64>,
 }
 
 /// What was published.
