@@ -141,7 +141,7 @@ fn budget(value: &str, max: u64) -> Result<u64, Failure> {
             let message = format!("budget={value} is more than this relay allows; use at most {max} bytes");
             Err(Failure::bad_request(message))
         }
-        Err(why) => Err(Failure::bad_request(format!("bad budget {value:?}, {why}; use 1MiB for example"))),
+        Err(_) => Err(Failure::bad_request(format!("{value:?} is no budget; use bytes, 64KiB or 1MiB for example"))),
     }
 }
 

@@ -115,9 +115,7 @@ pub(crate) async fn serve(options: Options, stop: CancellationToken) -> Result<(
     })?;
     let config = Config::default()
         .max_message_size(options.max_frame.saturating_add(HEADER as u64))
-        .write_high_water_mark(UNSENT as usize)
-        .ping_interval(Duration::from_secs(5))
-        .keepalive_timeout(Duration::from_secs(15));
+        .write_high_water_mark(UNSENT as usize);
     let mut listener = listener.config(config).tcp(TcpOptions::default().notsent_lowat(UNSENT));
     let channels = Channels::new(options.max_channels, Duration::from_secs(options.linger));
     let relay = Arc::new(Relay { options, channels });
@@ -128,6 +126,7 @@ pub(crate) async fn serve(options: Options, stop: CancellationToken) -> Result<(
         tokio::select! {
             upgrade = listener.accept() => match upgrade {
                 Ok(upgrade) => {
+                    while served.try_join_next().is_some() {}
                     let is_full = served.len() >= relay.options.max_connections;
                     served.spawn(relay.clone().serve_one(upgrade, is_full));
                 }

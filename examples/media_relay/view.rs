@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -28,9 +28,6 @@ use crate::{
 
 /// What a viewer that is slow on purpose lets pile up at its own end: more would hide it from the relay.
 const SLOW_BUFFER: usize = 64 * 1024;
-
-/// For what is written already, when the user wants an end.
-const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -95,35 +92,21 @@ impl Output {
         Ok(Some(Self { writer: Box::pin(file), name }))
     }
 
-    async fn write(&mut self, chunk: &[u8]) -> Result<(), Enough> {
-        self.writer.write_all(chunk).await.map_err(|error| self.enough(&error))
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), Stopped> {
+        self.writer.write_all(chunk).await.map_err(|error| self.failed(&error))
     }
 
-    /// Waits for what has been written, but not for ever when the user wants an end.
-    async fn flush(&mut self, stop: &CancellationToken) -> Result<(), Enough> {
-        let given_up = async {
-            stop.cancelled().await;
-            sleep(GRACE).await;
-        };
-        tokio::select! {
-            flushed = self.writer.flush() => flushed.map_err(|error| self.enough(&error)),
-            () = given_up => Ok(()),
-        }
+    /// To be done after each frame: standard output would keep the rest of a line.
+    async fn flush(&mut self) -> Result<(), Stopped> {
+        self.writer.flush().await.map_err(|error| self.failed(&error))
     }
 
-    fn enough(&self, error: &io::Error) -> Enough {
+    fn failed(&self, error: &io::Error) -> Stopped {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Enough::Gone,
-            _ => Enough::Failed(Failure::io(&format!("writing to {}", self.name), error)),
+            io::ErrorKind::BrokenPipe => Stopped::Enough,
+            _ => Failure::io(&format!("writing to {}", self.name), error).into(),
         }
     }
-}
-
-/// Why an output takes nothing any more.
-enum Enough {
-    /// Who reads it has gone, a player for example: that is an end like another.
-    Gone,
-    Failed(Failure),
 }
 
 /// Slow on purpose.
@@ -155,12 +138,17 @@ pub(crate) async fn connect(url: &Url, is_slow: bool) -> Result<WebSocketStream,
     connect.await.map_err(|error| Failure::connect(&error))
 }
 
-/// How watching ended.
-pub(crate) enum Seen {
-    /// The connection has ended.
-    All,
-    /// Nobody wants more.
+/// Why watching stopped before the end.
+pub(crate) enum Stopped {
+    /// Who reads what is written has gone, a player for example: that is an end like another.
     Enough,
+    Trouble(Trouble),
+}
+
+impl<T: Into<Trouble>> From<T> for Stopped {
+    fn from(trouble: T) -> Self {
+        Self::Trouble(trouble.into())
+    }
 }
 
 /// Takes frames until the connection ends.
@@ -169,31 +157,30 @@ pub(crate) async fn watch(
     out: &mut Option<Output>,
     pace: &mut Option<Pace>,
     meter: &Mutex<Meter>,
-) -> Result<Seen, Trouble> {
+) -> Result<(), Stopped> {
     while let Some(mut message) = readable.next_message().await? {
         let mut header = [0; HEADER];
         if let Err(error) = message.read_exact(&mut header).await {
             let is_cut = error.get_ref().is_some_and(|cause| cause.is::<ReadError>());
-            return Err(if is_cut { Trouble::Connection } else { not_a_frame().into() });
+            return Err(if is_cut { Trouble::Connection.into() } else { not_a_frame().into() });
         }
         let header = Header::parse(&header)?;
         let mut bytes = 0;
         while let Some(chunk) = message.chunk().await? {
             bytes += chunk.len() as u64;
             if let Some(out) = out {
-                match out.write(&chunk).await {
-                    Ok(()) => {}
-                    Err(Enough::Gone) => return Ok(Seen::Enough),
-                    Err(Enough::Failed(failure)) => return Err(failure.into()),
-                }
+                out.write(&chunk).await?;
             }
             if let Some(pace) = pace {
                 pace.take(chunk.len()).await;
             }
         }
+        if let Some(out) = out {
+            out.flush().await?;
+        }
         meter.lock().unwrap_or_else(PoisonError::into_inner).frame(&header, bytes);
     }
-    Ok(Seen::All)
+    Ok(())
 }
 
 /// Views until the stream or `stop` ends it. What was seen, and how it ended.
@@ -213,22 +200,14 @@ pub(crate) async fn view(options: &Options, stop: CancellationToken) -> Result<(
     progress.set_message("waiting for the stream");
     let ended = tokio::select! {
         ended = watch(&mut readable, &mut out, &mut pace, &meter) => match ended {
-            Ok(Seen::All) => closed(&control).await,
-            Ok(Seen::Enough) => leave(readable, &control).await,
-            Err(trouble) => Err(trouble.settle(&control).await),
+            Ok(()) => closed(&control).await,
+            Err(Stopped::Enough) => leave(readable, &control).await,
+            Err(Stopped::Trouble(trouble)) => Err(trouble.settle(&control).await),
         },
         never = show(&progress, &meter) => never,
         () = stop.cancelled() => leave(readable, &control).await,
     };
     progress.finish_and_clear();
-    let flushed = match &mut out {
-        Some(out) => out.flush(&stop).await,
-        None => Ok(()),
-    };
-    let ended = match flushed {
-        Err(Enough::Failed(failure)) => ended.and(Err(failure)),
-        Ok(()) | Err(Enough::Gone) => ended,
-    };
     let report = meter.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     Ok((report, ended))
 }

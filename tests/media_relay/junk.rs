@@ -22,7 +22,8 @@ fn frame(number: u64, payload: &[u8]) -> Bytes {
     [&header, payload].concat().into()
 }
 
-#[tokio::test]
+// Connections live on while the test waits for a process.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_frame_ends_its_publisher_and_nobody_else() {
     let mut relay = Relay::start(&["--max-frame", "64KiB", "--linger", "3600"]);
     let viewer = relay.view("live", &["--out", "-"]);
@@ -53,7 +54,8 @@ async fn what_is_no_frame_ends_its_publisher_and_nobody_else() {
     assert_eq!(viewer.output().stdout, payload);
 }
 
-#[tokio::test]
+// Connections live on while the test waits for a process.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_lives_through_clients_that_speak_otherwise() {
     let mut relay = Relay::start(&[]);
     for junk in [&b"\x16\x03\x01 no HTTP at all\r\n\r\n"[..], b"GET / HTTP/1.1\r\n\r\n", b"GET /half HTTP/1.1\r\nHost"]

@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{Read, Write},
-    process::Stdio,
+    process::{Output, Stdio},
+    thread::{self, JoinHandle},
 };
 
 use rand::Rng;
@@ -22,6 +23,11 @@ fn random(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// What it prints, taken as it comes.
+fn collect(running: Running) -> JoinHandle<Output> {
+    thread::spawn(|| running.output())
+}
+
 #[test]
 fn what_is_published_comes_out_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,13 +35,14 @@ fn what_is_published_comes_out_byte_for_byte() {
     let mut relay = Relay::start(&["--allow-wait"]);
     for data in [random(0), random(1), random(5 * MIB + 3)] {
         let wait = ["--lag", "wait"];
-        let to_stdout = relay.view("live/film", &[&wait[..], &["--out", "-"]].concat());
+        // Read all the while: what is not read holds up the publisher.
+        let to_stdout = collect(relay.view("live/film", &[&wait[..], &["--out", "-"]].concat()));
         let to_file = relay.view("live/film?lag=wait", &["--out", copy.to_str().unwrap()]);
         let slow = relay.view("live/film", &[&wait[..], &["--budget", "64KiB", "--limit-rate", "32MiB"]].concat());
 
         let published = report(&relay.publish_bytes("live/film", &data));
         assert_eq!(published["bytes"], data.len());
-        let output = to_stdout.output();
+        let output = to_stdout.join().unwrap();
         assert!(output.status.success() && output.stdout == data);
         let seen: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(seen["bytes"], data.len());
@@ -46,9 +53,9 @@ fn what_is_published_comes_out_byte_for_byte() {
 
         // The same from a file.
         fs::write(&source, &data).unwrap();
-        let to_stdout = relay.view("other", &["--lag", "wait", "--out", "-"]);
+        let to_stdout = collect(relay.view("other", &["--lag", "wait", "--out", "-"]));
         assert_eq!(report(&relay.publish("other", &[source.to_str().unwrap()]).output().unwrap())["bytes"], data.len());
-        assert!(to_stdout.output().stdout == data);
+        assert!(to_stdout.join().unwrap().stdout == data);
     }
 }
 
@@ -111,7 +118,8 @@ fn who_comes_late_begins_with_a_key_frame() {
     assert_eq!(now.output().stdout, b"more");
 }
 
-#[tokio::test]
+// Connections live on while the test waits for a process.
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_takes_nothing_slows_nobody() {
     let mut relay = Relay::start(&["--allow-wait"]);
     // Without a subprotocol, as a browser's page would come.
@@ -120,11 +128,11 @@ async fn one_that_takes_nothing_slows_nobody() {
     relay.wait_for("joined");
     let slow = relay.view("live", &["--lag", "drop-newest", "--budget", "64KiB", "--limit-rate", "1MiB"]);
     let disconnected = relay.view("live", &["--lag", "disconnect", "--budget", "64KiB", "--limit-rate", "1MiB"]);
-    let fast = relay.view("live", &["--lag", "wait", "--out", "-"]);
+    let fast = collect(relay.view("live", &["--lag", "wait", "--out", "-"]));
 
     let data = random(48 * MIB);
     let published = report(&relay.publish_bytes("live", &data));
-    assert!(fast.output().stdout == data);
+    assert!(fast.join().unwrap().stdout == data);
     let seen = report(&slow.output());
     assert!(seen["frames"].as_u64() < published["frames"].as_u64(), "{seen}");
     let output = disconnected.output();
