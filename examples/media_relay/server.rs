@@ -13,7 +13,10 @@ use std::{
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::task::{JoinSet, yield_now};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::{JoinSet, yield_now},
+};
 use tokio_util::sync::CancellationToken;
 use wsstream::{AcceptError, CloseCode, Config, Listener, TcpOptions, Upgrade, WebSocketStream, fanout::ReceiverEnd};
 
@@ -100,6 +103,8 @@ pub(crate) enum Event {
 struct Relay {
     options: Options,
     channels: Channels,
+    /// One for each connection.
+    seats: Semaphore,
 }
 
 /// Relays until `stop`, and then closes everything.
@@ -118,18 +123,15 @@ pub(crate) async fn serve(options: Options, stop: CancellationToken) -> Result<(
         .write_high_water_mark(UNSENT as usize);
     let mut listener = listener.config(config).tcp(TcpOptions::default().notsent_lowat(UNSENT));
     let channels = Channels::new(options.max_channels, Duration::from_secs(options.linger));
-    let relay = Arc::new(Relay { options, channels });
+    let seats = Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS));
+    let relay = Arc::new(Relay { options, channels, seats });
     relay.tell(&Event::Listening { address });
 
     let mut served = JoinSet::new();
     loop {
         tokio::select! {
             upgrade = listener.accept() => match upgrade {
-                Ok(upgrade) => {
-                    while served.try_join_next().is_some() {}
-                    let is_full = served.len() >= relay.options.max_connections;
-                    served.spawn(relay.clone().serve_one(upgrade, is_full));
-                }
+                Ok(upgrade) => drop(served.spawn(relay.clone().serve_one(upgrade))),
                 Err(error) => return Err(Failure::io("listening", &error)),
             },
             Some(_) = served.join_next() => {}
@@ -148,25 +150,25 @@ enum Guest {
 }
 
 impl Relay {
-    async fn serve_one(self: Arc<Self>, upgrade: Upgrade, is_full: bool) {
+    async fn serve_one(self: Arc<Self>, upgrade: Upgrade) {
         let peer = upgrade.peer_addr();
-        if let Err(error) = self.answer(upgrade, is_full).await {
+        if let Err(error) = self.answer(upgrade).await {
             tracing::info!(?peer, %error, "gone before it was answered");
         }
     }
 
-    async fn answer(&self, upgrade: Upgrade, is_full: bool) -> Result<(), AcceptError> {
+    async fn answer(&self, upgrade: Upgrade) -> Result<(), AcceptError> {
         let name = match channel(upgrade.uri()) {
             Ok(name) => name,
             Err(failure) => return self.refuse(upgrade, failure).await,
         };
-        match self.admit(&upgrade, &name, is_full) {
-            Ok(Guest::Publisher(publisher)) => {
+        match self.admit(&upgrade, &name) {
+            Ok((Guest::Publisher(publisher), _seat)) => {
                 let ws = upgrade.accept().protocol(PUBLISH).await?;
                 self.serve_publisher(ws, name, publisher).await;
                 Ok(())
             }
-            Ok(Guest::Viewer(viewer, viewing)) => {
+            Ok((Guest::Viewer(viewer, viewing), _seat)) => {
                 // One that offers nothing is welcome as well.
                 let ws = upgrade.accept().protocols([VIEW]).await?;
                 self.serve_viewer(ws, name, viewer, viewing).await;
@@ -176,13 +178,13 @@ impl Relay {
         }
     }
 
-    fn admit(&self, upgrade: &Upgrade, name: &str, is_full: bool) -> Result<Guest, Failure> {
-        if is_full {
+    fn admit(&self, upgrade: &Upgrade, name: &str) -> Result<(Guest, SemaphorePermit<'_>), Failure> {
+        let seat = self.seats.try_acquire().map_err(|_| {
             let message = "this relay has no room for another connection; come back later, or raise --max-connections";
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, message));
-        }
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
         if upgrade.protocols().any(|protocol| protocol == PUBLISH) {
-            return self.channels.publish(name).map(Guest::Publisher);
+            return Ok((Guest::Publisher(self.channels.publish(name)?), seat));
         }
         if upgrade.protocols().next().is_some() && !upgrade.protocols().any(|protocol| protocol == VIEW) {
             let message = format!("none of the subprotocols is known; offer {PUBLISH} or {VIEW}");
@@ -190,7 +192,7 @@ impl Relay {
         }
         let limits = Limits { allow_wait: self.options.allow_wait, max_budget: self.options.max_budget };
         let viewing = Viewing::parse(upgrade.uri(), limits)?;
-        Ok(Guest::Viewer(self.channels.view(name)?, viewing))
+        Ok((Guest::Viewer(self.channels.view(name)?, viewing), seat))
     }
 
     async fn refuse(&self, upgrade: Upgrade, failure: Failure) -> Result<(), AcceptError> {
