@@ -172,7 +172,12 @@ mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// So do those of the document on relays.
+/// So do those of the document on large files.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/large-files.md")]
+struct LargeFiles;
+
+/// And those of the document on relays.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/media-relays.md")]
 struct MediaRelays;

@@ -15,6 +15,7 @@
 mod client;
 mod demo;
 mod failure;
+#[path = "../common/memory.rs"]
 mod memory;
 mod names;
 mod partial;
@@ -22,6 +23,10 @@ mod protocol;
 mod receive;
 mod send;
 mod server;
+#[path = "../common/signal.rs"]
+mod signal;
+#[path = "../common/size.rs"]
+mod size;
 mod transfer;
 
 use std::{
@@ -37,7 +42,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::{client::Server, failure::Failure, receive::Options, transfer::Report};
+use crate::{
+    client::Server, failure::Failure, receive::Options, signal::cancel_on_signal, size::parse_size, transfer::Report,
+};
 
 /// Sends files over WebSockets, of any size, in a few MiB of memory.
 #[derive(Debug, Parser)]
@@ -163,30 +170,6 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn cancel_on_signal(stop: CancellationToken) {
-    if let Err(error) = signal().await {
-        tracing::warn!(%error, "signals are not seen: Ctrl-C will not end transfers properly");
-        return;
-    }
-    stop.cancel();
-}
-
-/// Ctrl-C, or what a supervisor sends.
-#[cfg(unix)]
-async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
 fn print_report(what: &str, report: Report, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&PutOrGet { report, peak_rss_kib: memory::peak_rss_kib("self") });
@@ -213,27 +196,4 @@ fn start_logging(verbose: u8) {
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-}
-
-/// Bytes, with an optional unit: 4096, 64KiB, 10MB, 1GiB.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "B" => 1,
-        "kB" | "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        "KiB" | "K" => 1 << 10,
-        "MiB" | "M" => 1 << 20,
-        "GiB" | "G" => 1 << 30,
-        "TiB" | "T" => 1 << 40,
-        _ => return Err(format!("unknown unit {unit:?}; use KiB, MiB, GiB or TiB")),
-    };
-    let number: u64 = number.parse().map_err(|_| "give a whole number and a unit, 10MiB for example".to_owned())?;
-    match number.checked_mul(factor) {
-        Some(0) | None => Err("out of range".to_owned()),
-        Some(bytes) => Ok(bytes),
-    }
 }

@@ -3,4 +3,6 @@
 mod failures;
 mod interruptions;
 mod program;
+#[path = "../support/running.rs"]
+mod running;
 mod transfers;

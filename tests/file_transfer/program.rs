@@ -3,31 +3,21 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use rand::Rng;
 use tempfile::TempDir;
 
+use crate::running::{self, example};
+pub(crate) use crate::running::{Running, assert_error, wait_until};
+
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// `cargo test` builds the examples before it runs tests.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let program = profile.join("examples").join(format!("file_transfer{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "{} is missing: run `cargo build --example file_transfer`", program.display());
-    program
-}
-
 pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(program());
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    running::command("file_transfer", args)
 }
 
 /// The same, where no file may grow over `blocks` of 512 or 1024 bytes: a disk that is full.
@@ -35,42 +25,13 @@ pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Com
 pub(crate) fn limited_command<S: AsRef<OsStr>>(blocks: u64, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new("sh");
     // Without the trap a signal would end the program.
-    command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")).arg(program()).args(args);
+    command
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
+        .arg(example("file_transfer"))
+        .args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-/// A program that is running; it is killed when dropped.
-pub(crate) struct Running(Option<Child>);
-
-impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
-        Self(Some(command.spawn().unwrap()))
-    }
-
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            child.wait().unwrap();
-        }
-    }
-
-    /// What Ctrl-C does.
-    #[cfg(unix)]
-    pub(crate) fn interrupt(&self) {
-        let pid = self.0.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    }
-
-    pub(crate) fn output(mut self) -> Output {
-        self.0.take().unwrap().wait_with_output().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 /// A server on a folder of its own.
@@ -91,10 +52,8 @@ impl Server {
 
     pub(crate) fn run(command: Command) -> Self {
         let mut running = Running::start(command);
-        let mut line = String::new();
-        let stdout = running.0.as_mut().unwrap().stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on ").expect("the address").to_owned();
+        let line = running.lines().next().expect("a line").unwrap();
+        let address = line.strip_prefix("listening on ").expect("the address").to_owned();
         Self { running, address }
     }
 
@@ -118,23 +77,6 @@ pub(crate) fn report(output: Output) -> serde_json::Value {
     assert_eq!(stderr, "", "quiet where there is no terminal");
     let stdout = String::from_utf8(output.stdout).unwrap();
     serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
-}
-
-/// A failed run: status 1, and one line that says what and, behind a semicolon, what to do.
-pub(crate) fn error(output: Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    let (line, rest) = stderr.split_once('\n').expect("a line");
-    assert_eq!(rest, "", "one line only");
-    let message = line.strip_prefix("error: ").unwrap_or_else(|| panic!("{line}"));
-    assert!(message.contains("; "), "{message:?} does not say what to do");
-    message.to_owned()
-}
-
-#[track_caller]
-pub(crate) fn assert_error(output: Output, part: &str) {
-    let message = error(output);
-    assert!(message.contains(part), "{message:?} does not say {part:?}");
 }
 
 /// A folder with one to serve and one of the client's.
@@ -180,16 +122,6 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// Polls until something has come about.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} has not come about");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 /// Waits until a partial file has grown to some size.
