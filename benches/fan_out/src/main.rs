@@ -1,0 +1,111 @@
+//! What a receiver of a fan-out costs: `cargo bench -p wsstream-fan-out`.
+//!
+//! A relay, in a process of its own, sends what one source says to 1 to 1,000 receivers: with wsstream's `Fanout`, with each of
+//! the other libraries as their users would write it, and by hand over TCP, frame by frame.
+
+mod case;
+mod figures;
+mod load;
+mod relay;
+mod run;
+
+use std::{io::Write, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use tokio::runtime::Builder;
+use wsstream_peers::child::Watch;
+
+use crate::case::{CASES, Case};
+
+/// Raw TCP, frame by frame; wsstream; relays written with the others.
+const LIBRARIES: [&str; 7] =
+    ["raw", "wsstream", "tokio-tungstenite", "fastwebsockets", "tokio-websockets", "yawc", "sockudo-ws"];
+
+/// Measures what a receiver of a fan-out costs, with wsstream and with relays written with other libraries.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench -p wsstream-fan-out --")]
+struct Args {
+    /// How often each library runs in each case.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only cases whose name contains one of these, as `receivers` or `stopped/full`.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these libraries, and raw TCP, with which they are compared.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    library: Vec<String>,
+    /// One round of next to nothing: shows that everything works, measures nothing.
+    #[arg(long)]
+    quick: bool,
+    /// `cargo bench` says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Is one process of a run of this case.
+    #[arg(long, hide = true, value_name = "CASE")]
+    child: Option<String>,
+    /// The relay listens there.
+    #[arg(long, hide = true)]
+    port: Option<u16>,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    if let Some(name) = &args.child {
+        return child(name, &args);
+    }
+    let cases: Vec<_> = CASES.into_iter().filter(|case| args.selects(case.name)).collect();
+    ensure!(!cases.is_empty(), "no case has such a name: {}", CASES.map(|case| case.name).join(" "));
+    let selected = |name: &&str| args.library.is_empty() || *name == "raw" || args.library.iter().any(|own| own == name);
+    let libraries: Vec<_> = LIBRARIES.into_iter().filter(selected).collect();
+    let runs = run::all(&cases, &libraries, if args.quick { 1 } else { args.rounds.max(1) }, args.quick)?;
+    for case in &cases {
+        println!("{}: {}", case.name, case.title());
+        for library in &libraries {
+            print!("{library:20}");
+            for key in ["cpu", "user", "system", "share", "frame", "speed", "held", "missed", "lost"] {
+                print!(" {key} {:.3}", runs.median(case.name, library, key).unwrap_or(f64::NAN));
+            }
+            println!(" x raw {:.3}", runs.ratio(case.name, library, "raw", "cpu").unwrap_or(f64::NAN));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn selects(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
+    /// To get going, and to be measured.
+    fn times(&self) -> (Duration, Duration) {
+        match self.quick {
+            true => (Duration::from_millis(50), Duration::from_millis(50)),
+            false => (Duration::from_millis(2000), Duration::from_millis(2000)),
+        }
+    }
+}
+
+/// One end of a run; its figures go to stdout.
+fn child(name: &str, args: &Args) -> Result<ExitCode> {
+    let watch = Watch::start();
+    let case = Case::find(name).context("there is no such case")?;
+    let figures = match args.port {
+        None => {
+            let library = args.library.first().context("no library")?.clone();
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(async { tokio::spawn(async move { relay::run(&library, case).await }).await? })?
+        }
+        Some(port) => {
+            let (warm_up, measured) = args.times();
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(load::run(port, case, warm_up, measured))?
+        }
+    };
+    watch.look();
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "{}", serde_json::to_string(&figures)?)?;
+    stdout.flush()?;
+    // Without tearing down: nothing is measured any more, and a runtime waits for its tasks.
+    std::process::exit(0);
+}
