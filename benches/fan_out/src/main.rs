@@ -98,8 +98,7 @@ fn child(name: &str, args: &Args) -> Result<ExitCode> {
         }
         Some(port) => {
             let (warm_up, measured) = args.times();
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(load::run(port, case, warm_up, measured))?
+            load::run(port, case, warm_up, measured)?
         }
     };
     watch.look();

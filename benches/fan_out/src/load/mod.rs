@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Result;
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
-use tokio::task::LocalSet;
+use tokio::{runtime::Builder, task::LocalSet};
 use wsstream_peers::{child::Control, measure::socket};
 
 use self::{receiver::Receiver, source::Source};
@@ -28,35 +28,36 @@ pub(crate) const SOCKET_BUFFER: usize = 128 << 10;
 /// What one read takes.
 const READ: usize = 256 << 10;
 
-pub(crate) async fn run(port: u16, case: Case, warm_up: Duration, measured: Duration) -> Result<Figures> {
-    let mut control = Control::dial(port).await?;
+pub(crate) fn run(port: u16, case: Case, warm_up: Duration, measured: Duration) -> Result<Figures> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let mut control = runtime.block_on(Control::dial(port))?;
     let source = Source::dial(port, case)?;
-    let mut receivers = Vec::new();
-    let mut stopped = Vec::new();
-    for at in 0..case.receivers {
-        let socket = socket()?;
-        setsockopt(&socket, RcvBuf, &SOCKET_BUFFER)?;
-        let tcp = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
-        if at < case.readers() {
-            receivers.push(Receiver::new(tcp, source.pattern()));
-        } else {
-            stopped.push(tcp);
+    let (_source, figures) = runtime.block_on(async {
+        let mut receivers = Vec::new();
+        let mut stopped = Vec::new();
+        for at in 0..case.receivers {
+            let socket = socket()?;
+            setsockopt(&socket, RcvBuf, &SOCKET_BUFFER)?;
+            let tcp = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
+            if at < case.readers() {
+                receivers.push(Receiver::new(tcp, source.pattern()));
+            } else {
+                stopped.push(tcp);
+            }
         }
-    }
-    control.wait().await?;
-    let (source, receivers, _) = deliver(source, receivers, warm_up).await?;
-    control.signal().await?;
-    control.wait().await?;
-    let before: u64 = receivers.iter().map(Receiver::messages).sum();
-    let (_source, receivers, seconds) = deliver(source, receivers, measured).await?;
-    control.signal().await?;
-    let delivered = receivers.iter().map(Receiver::messages).sum::<u64>() - before;
-    let lost: u64 = receivers.iter().map(Receiver::lost).sum();
-    Ok(Figures::from([
-        ("delivered".into(), delivered as f64),
-        ("lost".into(), lost as f64),
-        ("seconds".into(), seconds),
-    ]))
+        control.wait().await?;
+        let (source, receivers, _) = deliver(source, receivers, warm_up).await?;
+        control.signal().await?;
+        control.wait().await?;
+        let before: u64 = receivers.iter().map(Receiver::messages).sum();
+        let (source, receivers, seconds) = deliver(source, receivers, measured).await?;
+        control.signal().await?;
+        let delivered = receivers.iter().map(Receiver::messages).sum::<u64>() - before;
+        let lost: u64 = receivers.iter().map(Receiver::lost).sum();
+        let figures = [("delivered", delivered as f64), ("lost", lost as f64), ("seconds", seconds)];
+        anyhow::Ok((source, figures))
+    })?;
+    Ok(figures.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 /// Publishes for that long, and waits until every receiver has the last message.

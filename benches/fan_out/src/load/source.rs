@@ -30,17 +30,12 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn dial(port: u16, case: Case) -> Result<Self> {
-        // A thread runs one runtime at a time, and this one is asked for from within another.
-        std::thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let connection = runtime.block_on(async {
-                let tcp = child::dial(port).await?;
-                Floor::open(tcp, Role::Client, Purpose::Bulk, case.message_len).await
-            })?;
-            Ok(Self { runtime, connection, case, pattern: tally::binary(case.message_len), next: 0 })
-        })
-        .join()
-        .expect("dialling does not panic")
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let connection = runtime.block_on(async {
+            let tcp = child::dial(port).await?;
+            Floor::open(tcp, Role::Client, Purpose::Bulk, case.message_len).await
+        })?;
+        Ok(Self { runtime, connection, case, pattern: tally::binary(case.message_len), next: 0 })
     }
 
     /// What follows the number in every message, at the same places.
