@@ -27,6 +27,10 @@ pub(crate) enum Half {
 pub(crate) trait InPlace: Send + Sync {
     /// Reads and writes for a half that has registered its waker. `Ready`: it should look again.
     fn step(&self, half: Half) -> Poll<()>;
+
+    /// Writes what the transport takes at once, and does not touch whose turn it is. Who waits for the rest has to
+    /// [`step`](Self::step).
+    fn write(&self);
 }
 
 impl fmt::Debug for dyn InPlace {
@@ -163,6 +167,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
             self.shared.wake_driver();
         }
         if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn write(&self) {
+        // Compressing takes milliseconds, which belong into a turn.
+        if self.is_compressing || self.shared.turn.has_ended() {
+            return;
+        }
+        let _guard = WakeOnPanic(&self.shared);
+        // Whoever has it may be past writing: the step that follows sees to that.
+        let Ok(mut io) = self.io.try_lock() else { return };
+        io.engine.begin(Some(Half::Writer));
+        let _ = io.round(false);
+        if !io.engine.is_open() {
+            self.shared.call_driver();
+        }
     }
 }
 

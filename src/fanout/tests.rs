@@ -80,7 +80,7 @@ impl Source {
     }
 
     fn begin(&mut self, key: bool) {
-        self.encoder.begin(MessageKind::Binary, None, false);
+        self.encoder.begin(MessageKind::Binary, None, false, 1);
         self.log.begin(key).wake();
     }
 
@@ -124,6 +124,7 @@ impl Peer {
         let mut given = VecDeque::new();
         let (taken, wakers) = source.log.take(id, room, &mut given, &Context::from_waker(&waker));
         wakers.wake();
+        let taken = if taken == Taken::All { Taken::Parts } else { taken };
         assert_eq!(given.is_empty(), taken != Taken::Parts);
         for entry in given {
             assert_eq!(self.open.is_none(), entry.part.first, "a message begins where the last has ended");
