@@ -258,8 +258,12 @@ impl Log {
         let mut wakers = Wakers::default();
         if let Some(cursor) = self.receivers.remove(&id) {
             self.takers -= usize::from(cursor.takes_compressed);
-            self.count(self.head());
-            self.trim();
+            self.behind -= usize::from(cursor.is_behind(self.head()));
+            self.blocking -= usize::from(cursor.blocks);
+            // Nothing else kept what others have gone on from. Where thousands leave, few of them look.
+            if cursor.next == self.first || self.behind == 0 {
+                self.trim();
+            }
             wakers.0.extend(self.release_publisher());
         }
         wakers

@@ -466,6 +466,28 @@ fn leaving_happens_between_messages() {
 }
 
 #[test]
+fn who_leaves_takes_along_what_was_kept_for_it_alone() {
+    let mut source = Source::new();
+    let [slow, slower, quick] = [(); 3].map(|()| source.join(Lag::Wait, 5000, Start::Now));
+    let mut peer = Peer::default();
+    for number in 1..=5 {
+        source.publish(number);
+    }
+    assert_eq!(peer.take_all(&mut source, quick), [1, 2, 3, 4, 5]);
+    peer = Peer::default();
+    peer.take(&mut source, slow, 3000);
+    assert!(source.poll_room().is_pending(), "the slower one is waited for");
+    assert_eq!(source.log.totals().2, 5000);
+    source.log.leave(slower).wake();
+    assert_eq!((source.wakes.count(), source.log.totals().2), (1, 2000));
+    assert!(source.poll_room().is_ready());
+    source.log.leave(quick).wake();
+    assert_eq!(source.log.totals().2, 2000);
+    source.log.leave(slow).wake();
+    assert_eq!(source.log.totals(), (0, 5, 0));
+}
+
+#[test]
 fn lag_is_told_in_bytes_and_time() {
     let mut source = Source::new();
     let id = source.join(Lag::Wait, 10_000, Start::Now);

@@ -48,10 +48,6 @@ impl Runs {
     pub(crate) fn most(&self, case: &str, library: &str, key: &str) -> Option<f64> {
         self.of(case, library, key).map(|(_, value)| value).max_by(f64::total_cmp)
     }
-
-    pub(crate) fn least(&self, case: &str, library: &str, key: &str) -> Option<f64> {
-        self.of(case, library, key).map(|(_, value)| value).min_by(f64::total_cmp)
-    }
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {

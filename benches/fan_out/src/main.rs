@@ -4,23 +4,32 @@
 //! the other libraries as their users would write it, and by hand over TCP, frame by frame.
 
 mod case;
+mod chart;
 mod figures;
 mod load;
 mod relay;
+mod report;
 mod run;
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{fs, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use wsstream_peers::child::Watch;
 
-use crate::case::{CASES, Case};
+use crate::{
+    case::{CASES, Case},
+    report::About,
+};
 
 /// Raw TCP, frame by frame; wsstream; relays written with the others.
 const LIBRARIES: [&str; 7] =
     ["raw", "wsstream", "tokio-tungstenite", "fastwebsockets", "tokio-websockets", "yawc", "sockudo-ws"];
+
+/// Files that a process has open besides its receivers.
+const SPARE_FILES: usize = 64;
 
 /// Measures what a receiver of a fan-out costs, with wsstream and with relays written with other libraries.
 #[derive(Debug, Parser)]
@@ -54,22 +63,54 @@ fn main() -> Result<ExitCode> {
     if let Some(name) = &args.child {
         return child(name, &args);
     }
-    let cases: Vec<_> = CASES.into_iter().filter(|case| args.selects(case.name)).collect();
+    let mut cases: Vec<_> = CASES.into_iter().filter(|case| args.selects(case.name)).collect();
     ensure!(!cases.is_empty(), "no case has such a name: {}", CASES.map(|case| case.name).join(" "));
-    let selected = |name: &&str| args.library.is_empty() || *name == "raw" || args.library.iter().any(|own| own == name);
+    for name in &args.library {
+        ensure!(LIBRARIES.contains(&name.as_str()), "there is no library {name}: {}", LIBRARIES.join(" "));
+    }
+    let notes = allow_files(&mut cases)?;
+    let selected =
+        |name: &&str| args.library.is_empty() || *name == "raw" || args.library.iter().any(|own| own == name);
     let libraries: Vec<_> = LIBRARIES.into_iter().filter(selected).collect();
     let runs = run::all(&cases, &libraries, if args.quick { 1 } else { args.rounds.max(1) }, args.quick)?;
-    for case in &cases {
-        println!("{}: {}", case.name, case.title());
-        for library in &libraries {
-            print!("{library:20}");
-            for key in ["cpu", "user", "system", "share", "frame", "speed", "held", "missed", "lost"] {
-                print!(" {key} {:.3}", runs.median(case.name, library, key).unwrap_or(f64::NAN));
-            }
-            println!(" x raw {:.3}", runs.ratio(case.name, library, "raw", "cpu").unwrap_or(f64::NAN));
-        }
+    let about = About { machine: report::machine()?, command: command(), quick: args.quick, notes };
+    let out = default_out()?;
+    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    let text = report::markdown(&about, &cases, &libraries, &runs);
+    fs::write(out.join("report.md"), &text)?;
+    fs::write(out.join("fan_out.csv"), report::csv(&cases, &runs))?;
+    chart::draw(&cases, &runs, &out.join("chart.svg"))?;
+    if !args.quick {
+        println!("{text}");
     }
+    eprintln!("report.md, fan_out.csv and chart.svg are in {}", out.display());
+    ensure!(runs.failures.is_empty(), "{} runs failed: {}", runs.failures.len(), runs.failures.join("; "));
     Ok(ExitCode::SUCCESS)
+}
+
+fn command() -> String {
+    let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let separator = if args.is_empty() { "" } else { " -- " };
+    format!("cargo bench -p wsstream-fan-out{separator}{}", args.join(" "))
+}
+
+/// Beside what cargo has built.
+fn default_out() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(3).context("no target folder")?.join("fan_out"))
+}
+
+/// Lets each of the processes to come open as many files as it may; leaves out cases for which that is not enough.
+fn allow_files(cases: &mut Vec<Case>) -> Result<Vec<String>> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let has_files = |case: &Case| (case.receivers + SPARE_FILES) as u64 <= hard;
+    let left_out = cases.iter().filter(|case| !has_files(case));
+    let notes = left_out
+        .map(|case| format!("**Left out: {}**: a process may open {hard} files here, too few for it.", case.name))
+        .collect();
+    cases.retain(has_files);
+    Ok(notes)
 }
 
 impl Args {

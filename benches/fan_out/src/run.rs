@@ -25,7 +25,9 @@ pub(crate) fn all(cases: &[Case], libraries: &[&'static str], rounds: usize, qui
                 let others = OtherProcesses::start()?;
                 match patiently(case, library, quick) {
                     Ok(figures) => runs.runs.push(Run { case: case.name, library, round, figures }),
-                    Err(error) => runs.failures.push(format!("{} {library}, round {}: {error:#}", case.name, round + 1)),
+                    Err(error) => {
+                        runs.failures.push(format!("{} {library}, round {}: {error:#}", case.name, round + 1))
+                    }
                 }
                 runs.other_cores.push(others.cores()?);
                 done += 1;

@@ -5,7 +5,7 @@ use std::{cell::RefCell, io::ErrorKind};
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use wsstream_peers::library::{Role, Kind, framing::Incoming};
+use wsstream_peers::library::{Kind, Role, framing::Incoming};
 
 use super::source::NUMBER;
 
