@@ -118,11 +118,12 @@ impl Args {
         self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
     }
 
-    /// To get going, and to be measured.
-    fn times(&self) -> (Duration, Duration) {
-        match self.quick {
-            true => (Duration::from_millis(50), Duration::from_millis(50)),
-            false => (Duration::from_millis(2000), Duration::from_millis(2000)),
+    /// To get going, and to be measured. Those who are stopped have to be full before.
+    fn times(&self, case: &Case) -> (Duration, Duration) {
+        match (self.quick, case.stopped) {
+            (true, _) => (Duration::from_millis(50), Duration::from_millis(50)),
+            (false, 0) => (Duration::from_millis(500), Duration::from_secs(2)),
+            (false, _) => (Duration::from_secs(2), Duration::from_secs(2)),
         }
     }
 }
@@ -138,7 +139,7 @@ fn child(name: &str, args: &Args) -> Result<ExitCode> {
             runtime.block_on(async { tokio::spawn(async move { relay::run(&library, case).await }).await? })?
         }
         Some(port) => {
-            let (warm_up, measured) = args.times();
+            let (warm_up, measured) = args.times(&case);
             load::run(port, case, warm_up, measured)?
         }
     };
