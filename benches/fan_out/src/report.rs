@@ -93,7 +93,8 @@ fn verdicts(text: &mut String, cases: &[Case], libraries: &[&str], runs: &Runs) 
         row("memory held, MiB, of budget times receivers", runs.most(case.name, OURS, "held"), budgets)?;
         row("user time, x system time", runs.median(case.name, OURS, "share"), OWN_SHARE)?;
         // Writing less often lowers the kernel's share of a relay itself; raw TCP's does not depend on us.
-        let [user, floor] = [(OURS, "user"), ("raw", "system")].map(|(library, key)| runs.median(case.name, library, key));
+        let [user, floor] =
+            [(OURS, "user"), ("raw", "system")].map(|(library, key)| runs.median(case.name, library, key));
         row("user time, x system time of raw", user.zip(floor).map(|(user, floor)| user / floor), OWN_SHARE)?;
         for other in libraries.iter().filter(|other| **other != OURS) {
             row(&format!("CPU, x {other}"), runs.ratio(case.name, OURS, other, "cpu"), 1.0)?;
