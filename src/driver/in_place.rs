@@ -28,7 +28,8 @@ pub(crate) trait InPlace: Send + Sync {
     /// Reads and writes for a half that has registered its waker. `Ready`: it should look again.
     fn step(&self, half: Half) -> Poll<()>;
 
-    /// Writes what has just been accepted, once. What the transport does not take is the driver's.
+    /// Writes what has just been accepted, once, and does not touch whose turn it is. What the transport does not take is
+    /// the driver's, unless somebody waits for it with a [`step`](Self::step).
     fn write(&self, outbound: MutexGuard<'_, Outbound>);
 }
 
@@ -179,7 +180,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
     fn write(&self, outbound: MutexGuard<'_, Outbound>) {
         let _guard = WakeOnPanic(&self.shared);
         // Under both locks, in the wrong order: but nobody is waited for here.
-        let Ok(mut io) = self.io.try_lock() else {
+        let io = if self.shared.turn.has_ended() { None } else { self.io.try_lock().ok() };
+        let Some(mut io) = io else {
             drop(outbound);
             return self.shared.wake_driver();
         };

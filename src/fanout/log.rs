@@ -44,8 +44,10 @@ pub(super) type SourceEnd = Option<(CloseCode, String)>;
 /// What a receiver finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Parts, at least one.
+    /// Parts, at least one; there may be more.
     Parts,
+    /// Parts, at least one, and there are no more yet: it will be woken.
+    All,
     /// Nothing yet; it will be woken.
     Nothing,
     /// Nothing any more: the source has ended, and everything has been taken.
@@ -220,9 +222,9 @@ impl Log {
         wakers
     }
 
-    /// Compressed parts are of use to somebody.
-    pub(super) fn wants_compressed(&self) -> bool {
-        self.takers > 0
+    /// Compressed parts are of use to somebody; the receivers there are.
+    pub(super) fn demand(&self) -> (bool, usize) {
+        (self.takers > 0, self.receivers.len())
     }
 
     /// Receivers now, messages published so far, and bytes that are kept.
@@ -256,8 +258,12 @@ impl Log {
         let mut wakers = Wakers::default();
         if let Some(cursor) = self.receivers.remove(&id) {
             self.takers -= usize::from(cursor.takes_compressed);
-            self.count(self.head());
-            self.trim();
+            self.behind -= usize::from(cursor.is_behind(self.head()));
+            self.blocking -= usize::from(cursor.blocks);
+            // Nothing else kept what others have gone on from. Where thousands leave, few of them look.
+            if cursor.next == self.first || self.behind == 0 {
+                self.trim();
+            }
             wakers.0.extend(self.release_publisher());
         }
         wakers
@@ -308,6 +314,11 @@ impl Log {
             return (Taken::Nothing, none);
         }
         let mut wakers = none;
+        let mut taken = Taken::Parts;
+        if self.end.is_none() && !cursor.leaves && !cursor.is_behind(head) {
+            cursor.wait(cx, true);
+            taken = Taken::All;
+        }
         if cursor.blocks && cursor.lag(self.published) <= cursor.budget / 2 {
             cursor.blocks = false;
             self.blocking -= 1;
@@ -319,7 +330,7 @@ impl Log {
             }
         }
         wakers.0.extend(self.release_publisher());
-        (Taken::Parts, wakers)
+        (taken, wakers)
     }
 
     pub(super) fn stats(&self, id: u64, now: Instant) -> Option<ReceiverStats> {

@@ -29,7 +29,8 @@
 //! A message is kept once, however many receivers there are, in parts of at most 64 KiB, and only as long as one of them
 //! has to be given it: memory is the largest lag, at most the largest budget and one message, and what
 //! [`keep_for_late`](Fanout::keep_for_late) says. It is framed once: connections in the server's role send the same
-//! bytes, payload of more than a KiB without a copy. A client masks every frame with a key of its own (RFC 6455, 5.3), so
+//! bytes, payload of more than a KiB without a copy for each; from eight receivers on it is copied once for all, behind its
+//! header. A client masks every frame with a key of its own (RFC 6455, 5.3), so
 //! where the receiver's connection is a client, frames are made for it alone; the payload before masking is shared all the
 //! same. A receiver that is behind gets several frames in one write.
 //!

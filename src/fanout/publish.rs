@@ -129,8 +129,8 @@ impl Fanout {
     async fn publish_whole(&mut self, message: Message, key: bool) {
         self.room().await;
         let (kind, len) = (message.kind(), message.len());
-        let compress = self.hub.log().wants_compressed();
-        self.encoder.begin(kind, Some(len), compress);
+        let (compress, receivers) = self.hub.log().demand();
+        self.encoder.begin(kind, Some(len), compress, receivers);
         let mut data = message.into_bytes();
         let mut parts = Vec::with_capacity(len / PART_MAX + 1);
         loop {
@@ -170,11 +170,11 @@ impl Fanout {
     async fn start(&mut self, kind: MessageKind, key: bool) -> FanoutMessage<'_> {
         self.room().await;
         let mut log = self.hub.log();
-        let compress = log.wants_compressed();
+        let (compress, receivers) = log.demand();
         let over = log.begin(key);
         drop(log);
         over.wake();
-        self.encoder.begin(kind, None, compress);
+        self.encoder.begin(kind, None, compress, receivers);
         FanoutMessage { fanout: self, finished: false }
     }
 

@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures::FutureExt;
@@ -60,6 +60,10 @@ pub struct Receiver {
     /// Until the end.
     writable: Option<Writable>,
     closed: Closed,
+    /// Whom `closed` wakes.
+    watcher: Option<Waker>,
+    /// The connection has accepted something and not written it.
+    is_unwritten: bool,
     batch: VecDeque<Arc<Entry>>,
     /// The connection is being closed for this.
     ending: Option<ReceiverEnd>,
@@ -76,7 +80,17 @@ impl fmt::Debug for Receiver {
 impl Receiver {
     pub(super) fn new(hub: Arc<Hub>, id: u64, writable: Writable) -> Self {
         let closed = writable.closed();
-        Self { hub, id, writable: Some(writable), closed, batch: VecDeque::new(), ending: None, stats: None }
+        Self {
+            hub,
+            id,
+            writable: Some(writable),
+            closed,
+            watcher: None,
+            is_unwritten: false,
+            batch: VecDeque::new(),
+            ending: None,
+            stats: None,
+        }
     }
 
     /// A handle to watch the receiver, and to have it leave, while its future runs.
@@ -117,34 +131,37 @@ impl Receiver {
     /// Moves parts from the log to the connection. `Ready`: it is over, or ending.
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReceiverEnd>> {
         let Some(writable) = &mut self.writable else { return Poll::Pending };
+        if self.is_unwritten {
+            self.is_unwritten = writable.poll_flushed(cx).is_pending();
+        }
         for _ in 0..ROUNDS {
-            match writable.poll_has_room(cx) {
-                Poll::Ready(Ok(())) => {}
+            let room = match writable.poll_has_room(cx) {
+                Poll::Ready(Ok(room)) => room.max(1),
                 Poll::Ready(Err(_)) => {
-                    // How it ended, `closed` will tell.
                     self.leave();
-                    return Poll::Pending;
+                    return self.closed.poll_unpin(cx).map(|outcome| Some(ReceiverEnd::Connection(outcome)));
                 }
                 Poll::Pending => {
                     let Some(over) = self.hub.log().wait_for_end(self.id, cx) else { return Poll::Pending };
                     self.give_up(over);
                     return Poll::Ready(None);
                 }
-            }
-            let room = writable.desired_size().max(1) as usize;
+            };
             let (taken, wakers) = self.hub.log().take(self.id, room, &mut self.batch, cx);
             wakers.wake();
             match taken {
-                Taken::Parts => {
-                    // If it is not accepted, the next round finds out.
-                    let _ = writable.accept_parts(self.batch.iter().map(|entry| &entry.part));
+                Taken::Parts | Taken::All => {
+                    // Sent by this task itself, where the transport takes it.
+                    let written = writable.poll_parts(self.batch.iter().map(|entry| &entry.part), cx);
                     self.batch.clear();
+                    self.is_unwritten = written.is_pending();
+                    // If it is not accepted, the next round finds out why.
+                    if taken == Taken::All && !matches!(written, Poll::Ready(Err(_))) {
+                        return Poll::Pending;
+                    }
                 }
-                Taken::Nothing => {
-                    // All there is is on its way, sent by this task itself where the transport takes it.
-                    let _ = writable.poll_flushed(cx);
-                    return Poll::Pending;
-                }
+                // All there is is on its way.
+                Taken::Nothing => return Poll::Pending,
                 Taken::SourceEnd(None) => return Poll::Ready(Some(ReceiverEnd::Source)),
                 Taken::SourceEnd(Some((close_code, reason))) => {
                     self.close(close_code, &reason, ReceiverEnd::Source);
@@ -177,14 +194,18 @@ impl Future for Receiver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
         let this = self.get_mut();
         if this.ending.is_none() {
-            if let Poll::Ready(outcome) = Pin::new(&mut this.closed).poll(cx) {
-                return this.finish(ReceiverEnd::Connection(outcome));
+            // Has it ended, its writable says so: it costs less to ask.
+            if !this.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(cx.waker())) {
+                if let Poll::Ready(outcome) = this.closed.poll_unpin(cx) {
+                    return this.finish(ReceiverEnd::Connection(outcome));
+                }
+                this.watcher = Some(cx.waker().clone());
             }
             if let Some(end) = ready!(this.poll_serve(cx)) {
                 return this.finish(end);
             }
         }
-        let _ = ready!(Pin::new(&mut this.closed).poll(cx));
+        let _ = ready!(this.closed.poll_unpin(cx));
         let end = this.ending.take().unwrap_or(ReceiverEnd::Source);
         this.finish(end)
     }

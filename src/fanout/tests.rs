@@ -80,7 +80,7 @@ impl Source {
     }
 
     fn begin(&mut self, key: bool) {
-        self.encoder.begin(MessageKind::Binary, None, false);
+        self.encoder.begin(MessageKind::Binary, None, false, 1);
         self.log.begin(key).wake();
     }
 
@@ -124,6 +124,7 @@ impl Peer {
         let mut given = VecDeque::new();
         let (taken, wakers) = source.log.take(id, room, &mut given, &Context::from_waker(&waker));
         wakers.wake();
+        let taken = if taken == Taken::All { Taken::Parts } else { taken };
         assert_eq!(given.is_empty(), taken != Taken::Parts);
         for entry in given {
             assert_eq!(self.open.is_none(), entry.part.first, "a message begins where the last has ended");
@@ -462,6 +463,28 @@ fn leaving_happens_between_messages() {
     assert_eq!(peer.take(&mut source, id, EVERYTHING), Taken::Parts);
     assert_eq!(peer.take(&mut source, id, EVERYTHING), Taken::Left);
     assert_eq!(peer.whole, [1]);
+}
+
+#[test]
+fn who_leaves_takes_along_what_was_kept_for_it_alone() {
+    let mut source = Source::new();
+    let [slow, slower, quick] = [(); 3].map(|()| source.join(Lag::Wait, 5000, Start::Now));
+    let mut peer = Peer::default();
+    for number in 1..=5 {
+        source.publish(number);
+    }
+    assert_eq!(peer.take_all(&mut source, quick), [1, 2, 3, 4, 5]);
+    peer = Peer::default();
+    peer.take(&mut source, slow, 3000);
+    assert!(source.poll_room().is_pending(), "the slower one is waited for");
+    assert_eq!(source.log.totals().2, 5000);
+    source.log.leave(slower).wake();
+    assert_eq!((source.wakes.count(), source.log.totals().2), (1, 2000));
+    assert!(source.poll_room().is_ready());
+    source.log.leave(quick).wake();
+    assert_eq!(source.log.totals().2, 2000);
+    source.log.leave(slow).wake();
+    assert_eq!(source.log.totals(), (0, 5, 0));
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub(crate) const PART_MAX: usize = 64 * 1024;
 /// Payloads up to this size stand next to their header: one entry in a vectored write instead of two.
 const JOINED_MAX: usize = 4 * 1024;
 
+/// With so many receivers all payloads do: copying one once costs less than writing two entries that often.
+const JOINED_FROM: usize = 8;
+
 /// A data frame as it goes on the wire of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedFrame {
@@ -70,6 +73,8 @@ struct Open {
     kind: MessageKind,
     is_compressed: bool,
     has_begun: bool,
+    /// The largest payload that stands next to its header.
+    joined_max: usize,
     text: Utf8Validator,
     written: u64,
 }
@@ -95,8 +100,8 @@ impl Encoder {
         self.compression.as_ref().map(|(codec, _)| codec.window_bits)
     }
 
-    /// Begins a message. `len` is its length, if that is known; `compress`: somebody can make use of it.
-    pub(crate) fn begin(&mut self, kind: MessageKind, len: Option<usize>, compress: bool) {
+    /// Begins a message for so many receivers. `len` is its length, if that is known; `compress`: somebody can make use of it.
+    pub(crate) fn begin(&mut self, kind: MessageKind, len: Option<usize>, compress: bool, receivers: usize) {
         if self.open.as_ref().is_some_and(|open| open.is_compressed)
             && let Some((codec, deflater)) = &mut self.compression
         {
@@ -106,7 +111,8 @@ impl Encoder {
         let is_large = |codec: &Codec| codec.compress_from.is_some_and(|least| len.is_none_or(|len| len >= least));
         let is_compressed = compress && self.compression.as_ref().is_some_and(|(codec, _)| is_large(codec));
         let text = Utf8Validator::default();
-        self.open = Some(Open { kind, is_compressed, has_begun: false, text, written: 0 });
+        let joined_max = if receivers < JOINED_FROM { JOINED_MAX } else { PART_MAX };
+        self.open = Some(Open { kind, is_compressed, has_begun: false, joined_max, text, written: 0 });
     }
 
     /// Checks the next bytes of a message that is to be text. Nothing has been taken if they are wrong.
@@ -128,9 +134,11 @@ impl Encoder {
     pub(crate) fn part(&mut self, data: &mut Bytes, ends: bool) -> Part {
         let mut payload = data.split_to(data.len().min(PART_MAX));
         let last = ends && data.is_empty();
-        let (kind, first, is_compressed) = match &mut self.open {
-            Some(open) => (open.kind, !std::mem::replace(&mut open.has_begun, true), open.is_compressed),
-            None => (MessageKind::Binary, true, false),
+        let (kind, first, is_compressed, joined_max) = match &mut self.open {
+            Some(open) => {
+                (open.kind, !std::mem::replace(&mut open.has_begun, true), open.is_compressed, open.joined_max)
+            }
+            None => (MessageKind::Binary, true, false, JOINED_MAX),
         };
         let opcode = match (first, kind) {
             (false, _) => OpCode::Continuation,
@@ -142,7 +150,7 @@ impl Encoder {
             self.open = None;
         }
         let header = FrameHeader { fin: last, opcode, mask: None, len: payload.len() as u64 };
-        let plain = if payload.len() <= JOINED_MAX {
+        let plain = if payload.len() <= joined_max {
             let mut joined = BytesMut::with_capacity(MAX_HEADER + payload.len());
             let len = push_frame(&mut joined, header, &payload);
             let head = joined.freeze();

@@ -209,13 +209,18 @@ impl Writable {
         self.shared.outbound().outbox.takes_compressed(window_bits)
     }
 
-    /// Accepts parts of messages, all in one go, whether there is room or not; messages of whom else must not come between
-    /// them. They leave at the next [`poll_flushed`](Self::poll_flushed).
-    pub(crate) fn accept_parts<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), WriteError> {
+    /// Accepts parts of messages, all in one go, whether there is room or not, and writes what the transport takes; messages
+    /// of whom else must not come between them. `Ready`: nothing is left to be written. Otherwise it is as if
+    /// [`poll_flushed`](Self::poll_flushed) had been called.
+    pub(crate) fn poll_parts<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a Part>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
         self.room = 0;
         let mut outbound = self.shared.outbound();
         if !matches!(outbound.state, WriteState::Open) {
-            return Err(refusal(&outbound.state));
+            return Poll::Ready(Err(refusal(&outbound.state)));
         }
         for part in parts {
             outbound.outbox.part(part, &mut mask_key);
@@ -223,12 +228,14 @@ impl Writable {
         }
         // On a client that compresses for itself, what has come of a message is to be readable.
         outbound.outbox.flush();
-        Ok(())
+        self.engine.write(outbound);
+        self.poll_written(self.shared.outbound(), cx)
     }
 
-    /// Waits until fewer bytes than the high-water mark are buffered, also in the middle of a message.
-    pub(crate) fn poll_has_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        self.poll_room(cx, |_| ())
+    /// Waits until fewer bytes than the high-water mark are buffered, also in the middle of a message; how many fewer.
+    pub(crate) fn poll_has_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
+        ready!(self.poll_room(cx, |_| ()))?;
+        Poll::Ready(Ok(self.room))
     }
 
     /// Waits for room, then lets `then` use it, under the same lock.
@@ -252,17 +259,24 @@ impl Writable {
     }
 
     pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let mut outbound = self.shared.outbound();
+        self.poll_written(self.shared.outbound(), cx)
+    }
+
+    fn poll_written<'a>(
+        &'a self,
+        mut outbound: MutexGuard<'a, Outbound>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
         if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
             outbound = self.write_in_place(outbound);
         }
-        let flushed = match &outbound.state {
+        let written = match &outbound.state {
             state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
         };
         self.tell_driver(outbound);
-        flushed
+        written
     }
 
     /// Instead of waiting for somebody else to write.

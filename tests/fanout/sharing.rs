@@ -29,6 +29,9 @@ struct Given {
     /// Where the larger slices lay in memory.
     places: HashSet<usize>,
     writes: usize,
+    slices: usize,
+    /// How often it was asked for bytes.
+    reads: usize,
 }
 
 /// A transport that notes what it is given, and takes it as long as it is not shut.
@@ -37,6 +40,7 @@ struct Noting(Arc<Mutex<Given>>);
 
 impl AsyncRead for Noting {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().unwrap().reads += 1;
         Poll::Pending
     }
 }
@@ -57,6 +61,7 @@ impl AsyncWrite for Noting {
             return Poll::Pending;
         }
         given.writes += 1;
+        given.slices += slices.len();
         let before = given.bytes.len();
         for slice in slices {
             if slice.len() > 1024 {
@@ -108,6 +113,30 @@ async fn payload_and_compressed_frames_are_the_same_memory_for_all_receivers() {
         assert!(!first.is_empty() && first == second && second == third, "{compressed} {deflate:?}");
         assert_eq!(first.contains(&place), !compressed, "the caller's own bytes, where they go as they are");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_keeps_up_costs_a_write_of_one_piece_and_nothing_else() {
+    let mut fanout = Fanout::new();
+    let transports = [(); 8].map(|()| join(&fanout, None));
+    settle().await;
+    let reads = transports.each_ref().map(|transport| transport.0.lock().unwrap().reads);
+    for _ in 0..50 {
+        fanout.publish(pattern(16_384)).await;
+        settle().await;
+    }
+    let mut places = HashSet::new();
+    for (transport, reads) in transports.iter().zip(reads) {
+        let mut given = transport.0.lock().unwrap();
+        assert_eq!((given.writes, given.slices), (50, 50));
+        assert_eq!(given.reads, reads, "neither the task of the connection was woken, nor did the receiver's read");
+        for _ in 0..50 {
+            let frame = parse(Role::Server, &mut given.bytes).expect("all of them have come");
+            assert!(frame.fin && frame.opcode == BINARY && frame.payload == pattern(16_384));
+        }
+        places.insert(given.places.iter().copied().collect::<std::collections::BTreeSet<_>>());
+    }
+    assert_eq!(places.len(), 1, "the same memory for all");
 }
 
 #[tokio::test(start_paused = true)]
