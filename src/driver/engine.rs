@@ -221,6 +221,10 @@ impl Engine {
 
     /// Writes what there is, once. `Ready`: there is more.
     fn write<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
+        // As in every round of a connection that receives.
+        if self.connection.has_nothing_to_say() && !self.shared.is_asked() {
+            return Poll::Pending;
+        }
         if self.prepare(false) {
             ready!(self.write_transport(transport, cx));
             if self.prepare(true) {

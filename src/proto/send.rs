@@ -31,6 +31,9 @@ const SHARED_MIN: usize = 1024;
 /// Small frames are collected in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
+/// Room that a piece gets when it takes another frame.
+const GROWTH: usize = 8 * 1024;
+
 /// Where mask keys come from: unpredictable ones in production (RFC 6455, 10.3), counted ones in tests.
 pub(crate) type MaskKeys<'a> = &'a mut dyn FnMut() -> u32;
 
@@ -361,7 +364,13 @@ impl Outbox {
             self.pieces.push_back(Piece::Frames(BytesMut::with_capacity(capacity)));
         }
         match self.pieces.back_mut() {
-            Some(Piece::Frames(frames)) => frames,
+            Some(Piece::Frames(frames)) => {
+                if fits && frames.capacity() - frames.len() < additional {
+                    // Where two come, more will: growing from a few bytes would copy as much again.
+                    frames.reserve(additional.max(GROWTH));
+                }
+                frames
+            }
             _ => unreachable!("a piece of frames has just been pushed"),
         }
     }

@@ -77,6 +77,11 @@ impl Connection {
         self.progress(now);
     }
 
+    /// The connection is open, and all that it was given is on its way.
+    pub(crate) fn has_nothing_to_say(&self) -> bool {
+        self.phase == Phase::Open && !self.unflushed && self.stage.is_empty()
+    }
+
     /// The transport is to be flushed when nothing is left to write.
     pub(crate) fn needs_flush(&self) -> bool {
         self.unflushed
