@@ -224,6 +224,26 @@ async fn an_answer_is_written_by_who_sends_it_and_what_follows_goes_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_transport_does_not_take_of_an_answer_is_the_drivers() {
+    use futures::FutureExt;
+    use tokio::io::AsyncReadExt;
+    let (near, mut far) = duplex(16);
+    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
+    far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap();
+    let question = soon(ws.next_message()).await.unwrap().unwrap();
+    soon(question.collect(1)).await.unwrap();
+    // Larger than a write, larger than a stage, and nobody polls the connection any more.
+    for len in [100, 3 << 20] {
+        ws.send(vec![7; len]).now_or_never().unwrap().unwrap();
+    }
+    let frames = 1 + (3 << 20) / (64 * 1024);
+    let mut came = vec![0; 100 + (3 << 20) + 2 + (frames - 1) * 10];
+    soon(far.read_exact(&mut came)).await.unwrap();
+    assert_eq!((&came[..3], came.last()), (&[0x82, 100, 7][..], Some(&7)));
+    assert!(far.read(&mut came).now_or_never().is_none(), "and nothing else");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transport_that_has_had_nothing_is_not_asked_again_before_it_wakes() {
     /// Counts how often it is read.
     struct Counts<T>(T, Arc<std::sync::atomic::AtomicUsize>);
