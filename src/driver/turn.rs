@@ -40,7 +40,7 @@ pub(super) struct Turn {
     /// The transport has been asked for input, had none, and has not said anything since.
     is_listening: AtomicBool,
     /// A half has read all there was, and nothing has been sent since: what it sends now is an answer.
-    is_asked: AtomicBool,
+    is_answer_due: AtomicBool,
 }
 
 impl Turn {
@@ -87,14 +87,14 @@ impl Turn {
 
     /// The reader has got all there was.
     pub(super) fn has_read_all(&self) {
-        self.is_asked.store(true, Relaxed);
+        self.is_answer_due.store(true, Relaxed);
     }
 
     /// Something is to be sent: whether it is the first thing since all was read.
     pub(super) fn take_answer(&self) -> bool {
-        let is_answer = self.is_asked.load(Relaxed);
+        let is_answer = self.is_answer_due.load(Relaxed);
         if is_answer {
-            self.is_asked.store(false, Relaxed);
+            self.is_answer_due.store(false, Relaxed);
         }
         is_answer
     }
