@@ -1,12 +1,9 @@
 //! One receiver's place in the log, and what its policy drops.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    task::{Context, Waker},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
+    lane::{Member, Members},
     log::{Entry, View},
     options::{Lag, ReceiverOptions, ReceiverStats},
 };
@@ -31,6 +28,17 @@ pub(super) enum Skip {
     Dropped,
 }
 
+/// What a receiver waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// It is being served, or will be.
+    #[default]
+    Nothing,
+    /// Its connection takes nothing: only the end concerns it.
+    End,
+    Parts,
+}
+
 #[derive(Debug)]
 pub(super) struct Cursor {
     pub(super) policy: Lag,
@@ -51,14 +59,19 @@ pub(super) struct Cursor {
     pub(super) over: Option<Over>,
     /// The publisher waits for it.
     pub(super) blocks: bool,
-    /// For the next part; otherwise only for the end.
-    pub(super) waits: bool,
-    pub(super) waker: Option<Waker>,
+    pub(super) waits: Waits,
+    member: Arc<dyn Member>,
     pub(super) stats: ReceiverStats,
 }
 
 impl Cursor {
-    pub(super) fn new(options: &ReceiverOptions, takes_compressed: bool, next: u64, next_cost: u64) -> Self {
+    pub(super) fn new(
+        options: &ReceiverOptions,
+        takes_compressed: bool,
+        member: Arc<dyn Member>,
+        next: u64,
+        next_cost: u64,
+    ) -> Self {
         Self {
             policy: options.lag,
             budget: options.budget as u64,
@@ -73,8 +86,8 @@ impl Cursor {
             leaves: false,
             over: None,
             blocks: false,
-            waits: false,
-            waker: None,
+            waits: Waits::Nothing,
+            member,
             stats: ReceiverStats::default(),
         }
     }
@@ -88,17 +101,16 @@ impl Cursor {
         self.over.is_none() && (self.next < head || !self.held.is_empty())
     }
 
-    pub(super) fn wait(&mut self, cx: &Context<'_>, for_parts: bool) {
-        self.waits = for_parts;
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+    /// It is to be served, if it waits.
+    pub(super) fn call(&mut self, members: &mut Members) {
+        if std::mem::take(&mut self.waits) != Waits::Nothing {
+            members.push(self.member.clone());
         }
     }
 
-    pub(super) fn wake_if_over(&mut self, wakers: &mut Vec<Waker>) {
+    pub(super) fn call_if_over(&mut self, members: &mut Members) {
         if self.over.is_some() {
-            wakers.extend(self.waker.take());
+            self.call(members);
         }
     }
 

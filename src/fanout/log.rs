@@ -13,7 +13,8 @@ use std::{
 };
 
 use super::{
-    cursor::{Cursor, Over, Skip},
+    cursor::{Cursor, Over, Skip, Waits},
+    lane::{Member, Members},
     options::{Lag, ReceiverOptions, ReceiverStats, Start},
 };
 use crate::{close::CloseCode, proto::part::Part};
@@ -58,14 +59,20 @@ pub(super) enum Taken {
     Over(Over),
 }
 
-/// Who is to be woken, once the lock is released.
+/// Whom something concerns, once the lock is released.
 #[derive(Debug, Default)]
 #[must_use]
-pub(super) struct Wakers(Vec<Waker>);
+pub(super) struct Called {
+    pub(super) members: Members,
+    pub(super) publisher: Option<Waker>,
+}
 
-impl Wakers {
+impl Called {
+    /// Has their own tasks see to it.
     pub(super) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        let Self { members, publisher } = self;
+        drop(members);
+        publisher.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -133,9 +140,9 @@ impl Log {
     }
 
     /// Begins a message. Who has no room for it loses something now, as its policy says.
-    pub(super) fn begin(&mut self, key: bool) -> Wakers {
+    pub(super) fn begin(&mut self, key: bool) -> Called {
         // One that was leaked, not dropped.
-        let mut wakers = self.cut();
+        let mut called = self.cut();
         let begin = self.head();
         if key {
             self.key = Some(begin);
@@ -144,24 +151,24 @@ impl Log {
         let view = View { entries: &self.entries, before: &self.before, first: self.first, published: self.published };
         for cursor in self.receivers.values_mut() {
             cursor.admit(key, self.key, &view);
-            cursor.wake_if_over(&mut wakers.0);
+            cursor.call_if_over(&mut called.members);
         }
-        wakers
+        called
     }
 
     /// Adds parts of the message that was begun. `ends`: up to its end, so that nobody has to lose it any more; otherwise
     /// whoever has no room for more of it does.
-    pub(super) fn push(&mut self, parts: impl IntoIterator<Item = Part>, ends: bool, now: Instant) -> Wakers {
+    pub(super) fn push(&mut self, parts: impl IntoIterator<Item = Part>, ends: bool, now: Instant) -> Called {
         let begin = self.open.unwrap_or(self.head());
         let key = self.key == Some(begin);
-        let mut wakers = Wakers::default();
+        let mut called = Called::default();
         if !ends && self.head() > begin {
             let last_key = self.key;
             let view =
                 View { entries: &self.entries, before: &self.before, first: self.first, published: self.published };
             for cursor in self.receivers.values_mut() {
                 cursor.go_on(begin, key, last_key, &view);
-                cursor.wake_if_over(&mut wakers.0);
+                cursor.call_if_over(&mut called.members);
             }
         }
         let (mut count, mut bytes) = (0, 0);
@@ -184,19 +191,18 @@ impl Log {
             self.behind += usize::from(cursor.is_behind(head));
             cursor.blocks = cursor.policy == Lag::Wait && cursor.lag(self.published) >= cursor.budget;
             self.blocking += usize::from(cursor.blocks);
-            if cursor.waits && cursor.is_behind(head) {
-                cursor.waits = false;
-                wakers.0.extend(cursor.waker.take());
+            if cursor.waits == Waits::Parts && cursor.is_behind(head) {
+                cursor.call(&mut called.members);
             }
         }
         self.trim();
-        wakers
+        called
     }
 
     /// The message that was begun will not be finished: whoever has part of it is given up.
-    pub(super) fn cut(&mut self) -> Wakers {
-        let mut wakers = Wakers::default();
-        let Some(begin) = self.open.take() else { return wakers };
+    pub(super) fn cut(&mut self) -> Called {
+        let mut called = Called::default();
+        let Some(begin) = self.open.take() else { return called };
         if self.key == Some(begin) {
             self.key = None;
         }
@@ -204,22 +210,22 @@ impl Log {
         let view = View { entries: &self.entries, before: &self.before, first: self.first, published: self.published };
         for cursor in self.receivers.values_mut() {
             cursor.cut(begin, &view);
-            cursor.wake_if_over(&mut wakers.0);
+            cursor.call_if_over(&mut called.members);
         }
         self.count(head);
         self.trim();
-        wakers.0.extend(self.release_publisher());
-        wakers
+        called.publisher = self.release_publisher();
+        called
     }
 
     /// Nothing more will be published.
-    pub(super) fn end(&mut self, end: SourceEnd) -> Wakers {
-        let mut wakers = self.cut();
+    pub(super) fn end(&mut self, end: SourceEnd) -> Called {
+        let mut called = self.cut();
         self.end.get_or_insert(end);
         for cursor in self.receivers.values_mut() {
-            wakers.0.extend(cursor.waker.take());
+            cursor.call(&mut called.members);
         }
-        wakers
+        called
     }
 
     /// Compressed parts are of use to somebody; the receivers there are.
@@ -234,12 +240,18 @@ impl Log {
 
     // ---- the receivers' side ----
 
-    /// Its number.
-    pub(super) fn join(&mut self, options: &ReceiverOptions, takes_compressed: bool) -> u64 {
+    /// Adds a receiver, which is made with its number.
+    pub(super) fn join<M: Member + 'static>(
+        &mut self,
+        options: &ReceiverOptions,
+        takes_compressed: bool,
+        make: impl FnOnce(u64) -> Arc<M>,
+    ) -> Arc<M> {
         self.joined += 1;
+        let member = make(self.joined);
         self.takers += usize::from(takes_compressed);
         let head = self.head();
-        let mut cursor = Cursor::new(options, takes_compressed, head, self.published);
+        let mut cursor = Cursor::new(options, takes_compressed, member.clone(), head, self.published);
         // What is being published cannot be begun in its middle.
         let skips = if self.open.is_some() { Skip::NotJoined } else { Skip::Nothing };
         match (options.start, self.key) {
@@ -251,11 +263,11 @@ impl Log {
         }
         self.behind += usize::from(cursor.is_behind(head));
         self.receivers.insert(self.joined, cursor);
-        self.joined
+        member
     }
 
-    pub(super) fn leave(&mut self, id: u64) -> Wakers {
-        let mut wakers = Wakers::default();
+    pub(super) fn leave(&mut self, id: u64) -> Called {
+        let mut called = Called::default();
         if let Some(cursor) = self.receivers.remove(&id) {
             self.takers -= usize::from(cursor.takes_compressed);
             self.behind -= usize::from(cursor.is_behind(self.head()));
@@ -264,37 +276,31 @@ impl Log {
             if cursor.next == self.first || self.behind == 0 {
                 self.trim();
             }
-            wakers.0.extend(self.release_publisher());
+            called.publisher = self.release_publisher();
         }
-        wakers
+        called
     }
 
     /// It is to leave as soon as it is between messages.
-    pub(super) fn ask_to_leave(&mut self, id: u64) -> Wakers {
-        let mut wakers = Wakers::default();
+    pub(super) fn ask_to_leave(&mut self, id: u64) -> Called {
+        let mut called = Called::default();
         if let Some(cursor) = self.receivers.get_mut(&id) {
             cursor.leaves = true;
-            wakers.0.extend(cursor.waker.take());
+            cursor.call(&mut called.members);
         }
-        wakers
+        called
     }
 
     /// Has the receiver woken when it is over, and not before.
-    pub(super) fn wait_for_end(&mut self, id: u64, cx: &Context<'_>) -> Option<Over> {
+    pub(super) fn wait_for_end(&mut self, id: u64) -> Option<Over> {
         let cursor = self.receivers.get_mut(&id)?;
-        cursor.wait(cx, false);
+        cursor.waits = Waits::End;
         cursor.over
     }
 
     /// Gives a receiver what is next for it, about `room` bytes.
-    pub(super) fn take(
-        &mut self,
-        id: u64,
-        room: usize,
-        given: &mut VecDeque<Arc<Entry>>,
-        cx: &Context<'_>,
-    ) -> (Taken, Wakers) {
-        let none = Wakers::default();
+    pub(super) fn take(&mut self, id: u64, room: usize, given: &mut VecDeque<Arc<Entry>>) -> (Taken, Called) {
+        let none = Called::default();
         let head = self.head();
         let Some(cursor) = self.receivers.get_mut(&id) else { return (Taken::Left, none) };
         if let Some(over) = cursor.over {
@@ -310,13 +316,13 @@ impl Log {
             if let Some(end) = &self.end {
                 return (Taken::SourceEnd(end.clone()), none);
             }
-            cursor.wait(cx, true);
+            cursor.waits = Waits::Parts;
             return (Taken::Nothing, none);
         }
-        let mut wakers = none;
+        let mut called = none;
         let mut taken = Taken::Parts;
         if self.end.is_none() && !cursor.leaves && !cursor.is_behind(head) {
-            cursor.wait(cx, true);
+            cursor.waits = Waits::Parts;
             taken = Taken::All;
         }
         if cursor.blocks && cursor.lag(self.published) <= cursor.budget / 2 {
@@ -329,8 +335,8 @@ impl Log {
                 self.trim();
             }
         }
-        wakers.0.extend(self.release_publisher());
-        (taken, wakers)
+        called.publisher = self.release_publisher();
+        (taken, called)
     }
 
     pub(super) fn stats(&self, id: u64, now: Instant) -> Option<ReceiverStats> {

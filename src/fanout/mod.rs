@@ -34,6 +34,10 @@
 //! where the receiver's connection is a client, frames are made for it alone; the payload before masking is shared all the
 //! same. A receiver that is behind gets several frames in one write.
 //!
+//! Receivers that keep up are served by one task of the fan-out, each with one write: to wake the tasks of hundreds for that
+//! costs more. A receiver's own task comes in where its transport did not take everything, and where that one task cannot keep
+//! up with the source: all threads of the runtime then take part.
+//!
 //! # Compression
 //! With [`Fanout::compression`] messages are compressed once, each on its own, and the result is shared by all receivers
 //! in the server's role whose peers inflate with a window as large as the fan-out's. They need not have agreed on
@@ -44,6 +48,7 @@
 //! can be read at once; that costs 5 bytes each.
 
 mod cursor;
+mod lane;
 mod log;
 mod options;
 mod publish;
@@ -54,10 +59,15 @@ mod tests;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     time::Instant,
 };
 
-use self::log::Log;
+use self::{
+    lane::Lane,
+    log::{Called, Log},
+    receiver::Outlet,
+};
 pub use self::{
     options::{Lag, ReceiverEnd, ReceiverOptions, ReceiverStats, Start},
     publish::{Fanout, FanoutMessage, FanoutStats},
@@ -68,6 +78,7 @@ use crate::stream::Writable;
 /// What the publisher and the receivers share.
 pub(crate) struct Hub {
     log: Mutex<Log>,
+    lane: Lane,
 }
 
 impl Hub {
@@ -76,13 +87,19 @@ impl Hub {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives receivers what they wait for.
+    fn serve(&self, called: Called) {
+        self.lane.serve(called.members);
+        called.publisher.into_iter().for_each(Waker::wake);
+    }
+
     fn stats(&self, id: u64) -> Option<ReceiverStats> {
         self.log().stats(id, now())
     }
 
     fn leave(&self, id: u64) {
-        let wakers = self.log().leave(id);
-        wakers.wake();
+        let called = self.log().leave(id);
+        called.wake();
     }
 }
 
@@ -119,9 +136,10 @@ impl Audience {
     pub fn join(&self, writable: Writable, options: ReceiverOptions) -> Receiver {
         let mut log = self.hub.log();
         let takes_compressed = log.window_bits.is_some_and(|bits| writable.takes_compressed(bits));
-        let id = log.join(&options, takes_compressed);
+        let closed = writable.closed();
+        let outlet = log.join(&options, takes_compressed, |id| Arc::new(Outlet::new(self.hub.clone(), id, writable)));
         drop(log);
-        Receiver::new(self.hub.clone(), id, writable)
+        Receiver::new(outlet, closed)
     }
 }
 

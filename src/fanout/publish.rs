@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Audience, Hub, log::Log, now};
+use super::{Audience, Hub, lane::Lane, log::Log, now};
 use crate::{
     close::{CloseCode, CloseFrame},
     compression::Compression,
@@ -77,7 +77,8 @@ impl Default for Fanout {
 impl Fanout {
     /// Without compression, and without receivers.
     pub fn new() -> Self {
-        Self { hub: Arc::new(Hub { log: Mutex::new(Log::new()) }), encoder: Encoder::new(None) }
+        let hub = Hub { log: Mutex::new(Log::new()), lane: Lane::default() };
+        Self { hub: Arc::new(hub), encoder: Encoder::new(None) }
     }
 
     /// Compresses messages once for all receivers that can share them: those that have agreed on compression with a window
@@ -145,10 +146,10 @@ impl Fanout {
         }
         let mut log = self.hub.log();
         let over = log.begin(key);
-        let wakers = log.push(parts, true, now());
+        let called = log.push(parts, true, now());
         drop(log);
         over.wake();
-        wakers.wake();
+        self.hub.serve(called);
     }
 
     /// Begins a message that is published in chunks, once all receivers that are waited for have room.
@@ -187,8 +188,8 @@ impl Fanout {
     /// A close code or reason that may not be sent; the source has ended then as if it had been dropped.
     pub fn close(self, close_code: CloseCode, reason: &str) -> Result<(), CloseError> {
         let frame = CloseFrame::new(close_code, reason)?;
-        let wakers = self.hub.log().end(Some((frame.code, frame.reason)));
-        wakers.wake();
+        let called = self.hub.log().end(Some((frame.code, frame.reason)));
+        called.wake();
         Ok(())
     }
 
@@ -206,15 +207,15 @@ impl Fanout {
     }
 
     fn push(&self, parts: Vec<Part>, ends: bool) {
-        let wakers = self.hub.log().push(parts, ends, now());
-        wakers.wake();
+        let called = self.hub.log().push(parts, ends, now());
+        self.hub.serve(called);
     }
 }
 
 impl Drop for Fanout {
     fn drop(&mut self) {
-        let wakers = self.hub.log().end(None);
-        wakers.wake();
+        let called = self.hub.log().end(None);
+        called.wake();
     }
 }
 
@@ -286,8 +287,8 @@ impl FanoutMessage<'_> {
 impl Drop for FanoutMessage<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            let wakers = self.fanout.hub.log().cut();
-            wakers.wake();
+            let called = self.fanout.hub.log().cut();
+            called.wake();
         }
     }
 }

@@ -4,16 +4,18 @@ use std::{
     collections::VecDeque,
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, task::AtomicWaker};
 
 use super::{
     Hub,
     cursor::Over,
+    lane::Member,
     log::{Entry, Taken},
     options::{ReceiverEnd, ReceiverStats},
 };
@@ -55,103 +57,176 @@ pub struct Received {
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Receiver {
-    hub: Arc<Hub>,
-    id: u64,
-    /// Until the end.
-    writable: Option<Writable>,
+    outlet: Arc<Outlet>,
     closed: Closed,
     /// Whom `closed` wakes.
     watcher: Option<Waker>,
-    /// The connection has accepted something and not written it.
-    is_unwritten: bool,
-    batch: VecDeque<Arc<Entry>>,
-    /// The connection is being closed for this.
-    ending: Option<ReceiverEnd>,
-    /// When it left the source.
-    stats: Option<ReceiverStats>,
 }
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("id", &self.id).field("ending", &self.ending).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("id", &self.outlet.id).finish_non_exhaustive()
     }
 }
 
 impl Receiver {
-    pub(super) fn new(hub: Arc<Hub>, id: u64, writable: Writable) -> Self {
-        let closed = writable.closed();
-        Self {
-            hub,
-            id,
-            writable: Some(writable),
-            closed,
-            watcher: None,
-            is_unwritten: false,
-            batch: VecDeque::new(),
-            ending: None,
-            stats: None,
-        }
+    pub(super) fn new(outlet: Arc<Outlet>, closed: Closed) -> Self {
+        Self { outlet, closed, watcher: None }
     }
 
     /// A handle to watch the receiver, and to have it leave, while its future runs.
     pub fn handle(&self) -> ReceiverHandle {
-        ReceiverHandle { hub: self.hub.clone(), id: self.id }
+        ReceiverHandle { hub: self.outlet.hub.clone(), id: self.outlet.id }
     }
+}
 
-    /// Closes the connection, and has the end awaited.
-    fn close(&mut self, close_code: CloseCode, reason: &str, end: ReceiverEnd) {
-        if let Some(writable) = &mut self.writable {
-            // It is closing once polled.
-            let _ = writable.close(close_code, reason).now_or_never();
-        }
-        self.ending = Some(end);
-        self.leave();
-    }
+impl Future for Receiver {
+    type Output = Received;
 
-    /// Nothing more can be given to it: the source must not wait for it, nor keep anything.
-    fn leave(&mut self) {
-        let stats = self.hub.stats(self.id);
-        self.stats = self.stats.or(stats);
-        self.hub.leave(self.id);
-    }
-
-    fn give_up(&mut self, over: Over) {
-        match over {
-            Over::Lagged(close_code) => {
-                // It must be closed whatever the policy says.
-                let close_code = if close_code.is_sendable() { close_code } else { CloseCode::POLICY_VIOLATION };
-                self.close(close_code, "too slow", ReceiverEnd::Lagged(close_code))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
+        let this = self.get_mut();
+        let outlet = &this.outlet;
+        outlet.task.register(cx.waker());
+        let mut service = outlet.service();
+        if service.ending.is_none() {
+            service.task = Some(cx.waker().clone());
+            // Has it ended, its writable says so: it costs less to ask.
+            if !this.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(cx.waker())) {
+                if let Poll::Ready(outcome) = this.closed.poll_unpin(cx) {
+                    return service.finish(outlet, ReceiverEnd::Connection(outcome));
+                }
+                this.watcher = Some(cx.waker().clone());
             }
-            Over::Unfinished => {
-                self.close(CloseCode::INTERNAL_ERROR, "a message was left unfinished", ReceiverEnd::Unfinished)
-            }
+            ready!(service.poll(outlet, ROUNDS));
         }
+        let Some(ending) = &mut service.ending else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        let end = match ending {
+            Ending::Now(end) => end.clone(),
+            Ending::OnceClosed(end) => {
+                let outcome = ready!(this.closed.poll_unpin(cx));
+                end.take().unwrap_or(ReceiverEnd::Connection(outcome))
+            }
+        };
+        service.finish(outlet, end)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.outlet.hub.leave(self.outlet.id);
+        // At once, though somebody may be about to serve it.
+        self.outlet.service().writable = None;
+    }
+}
+
+/// What is left for the receiver's task to do.
+enum Ending {
+    Now(ReceiverEnd),
+    /// The connection is being closed for this, or has ended by itself.
+    OnceClosed(Option<ReceiverEnd>),
+}
+
+/// A receiver as the fan-out sees it.
+pub(super) struct Outlet {
+    hub: Arc<Hub>,
+    id: u64,
+    /// The receiver's own.
+    task: AtomicWaker,
+    service: Mutex<Service>,
+}
+
+impl Outlet {
+    pub(super) fn new(hub: Arc<Hub>, id: u64, writable: Writable) -> Self {
+        let service = Service {
+            writable: Some(writable),
+            task: None,
+            is_unwritten: false,
+            batch: VecDeque::new(),
+            ending: None,
+            stats: None,
+        };
+        Self { hub, id, task: AtomicWaker::new(), service: Mutex::new(service) }
     }
 
-    /// Moves parts from the log to the connection. `Ready`: it is over, or ending.
-    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReceiverEnd>> {
-        let Some(writable) = &mut self.writable else { return Poll::Pending };
+    fn service(&self) -> MutexGuard<'_, Service> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member for Outlet {
+    /// What comes of it, and what the transport does not take, is the task's.
+    fn serve(&self) {
+        // If it is being served, that may be past what it is called for.
+        if let Ok(mut service) = self.service.try_lock() {
+            // A transport that panics ends its own connection, and nothing of who serves it.
+            let served = catch_unwind(AssertUnwindSafe(|| service.poll(self, 1)));
+            if matches!(served, Ok(Poll::Pending)) {
+                return;
+            }
+        }
+        self.task.wake();
+    }
+
+    fn call(&self) {
+        self.task.wake();
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What moves parts from the log to the connection.
+struct Service {
+    /// Until the end.
+    writable: Option<Writable>,
+    /// Whom the connection wakes.
+    task: Option<Waker>,
+    /// The connection has accepted something and not written it.
+    is_unwritten: bool,
+    batch: VecDeque<Arc<Entry>>,
+    ending: Option<Ending>,
+    /// When it left the source.
+    stats: Option<ReceiverStats>,
+}
+
+impl Service {
+    /// Serves the receiver for so many batches. `Ready`: there is something for its task to do.
+    fn poll(&mut self, outlet: &Outlet, rounds: usize) -> Poll<()> {
+        let Some(task) = self.task.take() else { return Poll::Ready(()) };
+        let served = self.poll_rounds(outlet, rounds, &mut Context::from_waker(&task));
+        self.task = Some(task);
+        served
+    }
+
+    fn poll_rounds(&mut self, outlet: &Outlet, rounds: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let hub = &outlet.hub;
+        let Some(writable) = self.writable.as_mut().filter(|_| self.ending.is_none()) else { return Poll::Ready(()) };
         if self.is_unwritten {
             self.is_unwritten = writable.poll_flushed(cx).is_pending();
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let room = match writable.poll_has_room(cx) {
                 Poll::Ready(Ok(room)) => room.max(1),
                 Poll::Ready(Err(_)) => {
-                    self.leave();
-                    return self.closed.poll_unpin(cx).map(|outcome| Some(ReceiverEnd::Connection(outcome)));
+                    self.leave(outlet);
+                    return self.end(Ending::OnceClosed(None));
                 }
                 Poll::Pending => {
-                    let Some(over) = self.hub.log().wait_for_end(self.id, cx) else { return Poll::Pending };
-                    self.give_up(over);
-                    return Poll::Ready(None);
+                    let over = hub.log().wait_for_end(outlet.id);
+                    return over.map_or(Poll::Pending, |over| self.give_up(outlet, over));
                 }
             };
-            let (taken, wakers) = self.hub.log().take(self.id, room, &mut self.batch, cx);
-            wakers.wake();
+            let (taken, called) = hub.log().take(outlet.id, room, &mut self.batch);
+            called.wake();
             match taken {
                 Taken::Parts | Taken::All => {
-                    // Sent by this task itself, where the transport takes it.
+                    // Sent by whoever is here, where the transport takes it.
                     let written = writable.poll_parts(self.batch.iter().map(|entry| &entry.part), cx);
                     self.batch.clear();
                     self.is_unwritten = written.is_pending();
@@ -162,58 +237,59 @@ impl Receiver {
                 }
                 // All there is is on its way.
                 Taken::Nothing => return Poll::Pending,
-                Taken::SourceEnd(None) => return Poll::Ready(Some(ReceiverEnd::Source)),
+                Taken::SourceEnd(None) => return self.end(Ending::Now(ReceiverEnd::Source)),
                 Taken::SourceEnd(Some((close_code, reason))) => {
-                    self.close(close_code, &reason, ReceiverEnd::Source);
-                    return Poll::Ready(None);
+                    return self.close(outlet, close_code, &reason, ReceiverEnd::Source);
                 }
-                Taken::Left => return Poll::Ready(Some(ReceiverEnd::Left)),
-                Taken::Over(over) => {
-                    self.give_up(over);
-                    return Poll::Ready(None);
-                }
+                Taken::Left => return self.end(Ending::Now(ReceiverEnd::Left)),
+                Taken::Over(over) => return self.give_up(outlet, over),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(())
     }
 
-    fn finish(&mut self, end: ReceiverEnd) -> Poll<Received> {
-        self.leave();
+    fn give_up(&mut self, outlet: &Outlet, over: Over) -> Poll<()> {
+        match over {
+            Over::Lagged(close_code) => {
+                // It must be closed whatever the policy says.
+                let close_code = if close_code.is_sendable() { close_code } else { CloseCode::POLICY_VIOLATION };
+                self.close(outlet, close_code, "too slow", ReceiverEnd::Lagged(close_code))
+            }
+            Over::Unfinished => {
+                self.close(outlet, CloseCode::INTERNAL_ERROR, "a message was left unfinished", ReceiverEnd::Unfinished)
+            }
+        }
+    }
+
+    /// Closes the connection, and has the end awaited.
+    fn close(&mut self, outlet: &Outlet, close_code: CloseCode, reason: &str, end: ReceiverEnd) -> Poll<()> {
+        if let Some(writable) = &mut self.writable {
+            // It is closing once polled.
+            let _ = writable.close(close_code, reason).now_or_never();
+        }
+        self.leave(outlet);
+        self.end(Ending::OnceClosed(Some(end)))
+    }
+
+    fn end(&mut self, ending: Ending) -> Poll<()> {
+        self.ending = Some(ending);
+        Poll::Ready(())
+    }
+
+    /// Nothing more can be given to it: the source must not wait for it, nor keep anything.
+    fn leave(&mut self, outlet: &Outlet) {
+        let stats = outlet.hub.stats(outlet.id);
+        self.stats = self.stats.or(stats);
+        outlet.hub.leave(outlet.id);
+    }
+
+    fn finish(&mut self, outlet: &Outlet, end: ReceiverEnd) -> Poll<Received> {
+        self.leave(outlet);
         let stats = self.stats.unwrap_or_default();
         match self.writable.take() {
             Some(writable) => Poll::Ready(Received { end, stats, writable }),
             None => Poll::Pending, // polled after its end
         }
-    }
-}
-
-impl Future for Receiver {
-    type Output = Received;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Received> {
-        let this = self.get_mut();
-        if this.ending.is_none() {
-            // Has it ended, its writable says so: it costs less to ask.
-            if !this.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(cx.waker())) {
-                if let Poll::Ready(outcome) = this.closed.poll_unpin(cx) {
-                    return this.finish(ReceiverEnd::Connection(outcome));
-                }
-                this.watcher = Some(cx.waker().clone());
-            }
-            if let Some(end) = ready!(this.poll_serve(cx)) {
-                return this.finish(end);
-            }
-        }
-        let _ = ready!(this.closed.poll_unpin(cx));
-        let end = this.ending.take().unwrap_or(ReceiverEnd::Source);
-        this.finish(end)
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.hub.leave(self.id);
     }
 }
 
@@ -253,7 +329,7 @@ impl ReceiverHandle {
 
     /// Has the receiver leave as soon as it is between two messages; its future then gives the connection back.
     pub fn leave(&self) {
-        let wakers = self.hub.log().ask_to_leave(self.id);
-        wakers.wake();
+        let called = self.hub.log().ask_to_leave(self.id);
+        called.wake();
     }
 }

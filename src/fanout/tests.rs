@@ -1,7 +1,7 @@
 //! What each receiver is given, and what it misses: exactly, without connections and without a clock.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 use super::{
     cursor::Over,
+    lane::Member,
     log::{Log, Taken},
     options::{Lag, ReceiverOptions, ReceiverStats, Start},
 };
@@ -29,7 +30,7 @@ const SIZE: usize = 872;
 
 const EVERYTHING: usize = usize::MAX;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counter(AtomicUsize);
 
 impl Wake for Counter {
@@ -44,21 +45,46 @@ impl Counter {
     }
 }
 
+/// A receiver that does nothing when it is called.
+impl Member for Counter {
+    fn serve(&self) {
+        self.call();
+    }
+
+    fn call(&self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 /// A source of messages whose payload is their number, repeated.
 struct Source {
     log: Log,
     encoder: Encoder,
     now: Instant,
     wakes: Arc<Counter>,
+    members: BTreeMap<u64, Arc<Counter>>,
 }
 
 impl Source {
     fn new() -> Self {
-        Self { log: Log::new(), encoder: Encoder::new(None), now: Instant::now(), wakes: Arc::default() }
+        Self {
+            log: Log::new(),
+            encoder: Encoder::new(None),
+            now: Instant::now(),
+            wakes: Arc::default(),
+            members: BTreeMap::new(),
+        }
     }
 
     fn join(&mut self, lag: Lag, budget: usize, start: Start) -> u64 {
-        self.log.join(&ReceiverOptions::default().budget(budget).lag(lag).start(start), false)
+        let mut joined = 0;
+        let options = ReceiverOptions::default().budget(budget).lag(lag).start(start);
+        let member = self.log.join(&options, false, |id| {
+            joined = id;
+            Arc::<Counter>::default()
+        });
+        self.members.insert(joined, member);
+        joined
     }
 
     fn publish(&mut self, number: u8) {
@@ -103,6 +129,11 @@ impl Source {
         self.log.stats(id, self.now).unwrap()
     }
 
+    /// How often it has been called.
+    fn calls(&self, id: u64) -> usize {
+        self.members[&id].count()
+    }
+
     /// `(messages, bytes)` that it has missed.
     fn missed(&self, id: u64) -> (u64, u64) {
         (self.stats(id).dropped_messages, self.stats(id).dropped_bytes)
@@ -114,16 +145,14 @@ impl Source {
 struct Peer {
     open: Option<Vec<u8>>,
     whole: Vec<u8>,
-    wakes: Arc<Counter>,
 }
 
 impl Peer {
     /// Takes about `room` bytes; what ends it, if nothing was left.
     fn take(&mut self, source: &mut Source, id: u64, room: usize) -> Taken {
-        let waker = Waker::from(self.wakes.clone());
         let mut given = VecDeque::new();
-        let (taken, wakers) = source.log.take(id, room, &mut given, &Context::from_waker(&waker));
-        wakers.wake();
+        let (taken, called) = source.log.take(id, room, &mut given);
+        called.wake();
         let taken = if taken == Taken::All { Taken::Parts } else { taken };
         assert_eq!(given.is_empty(), taken != Taken::Parts);
         for entry in given {
@@ -273,14 +302,13 @@ fn disconnect_is_told_at_once_with_its_close_code() {
     let mut source = Source::new();
     let id = source.join(Lag::Disconnect(code), 3000, Start::Now);
     let mut peer = Peer::default();
-    let waker = Waker::from(peer.wakes.clone());
-    assert_eq!(source.log.wait_for_end(id, &Context::from_waker(&waker)), None);
+    assert_eq!(source.log.wait_for_end(id), None);
     for number in 1..=3 {
         source.publish(number);
     }
-    assert_eq!(peer.wakes.count(), 0);
+    assert_eq!(source.calls(id), 0);
     source.publish(4);
-    assert_eq!(peer.wakes.count(), 1);
+    assert_eq!(source.calls(id), 1);
     assert_eq!(peer.take(&mut source, id, EVERYTHING), Taken::Over(Over::Lagged(code)));
     assert_eq!(source.log.totals().2, 0, "nothing is kept for it");
 }
@@ -445,7 +473,7 @@ fn who_waits_is_woken_once_and_who_does_not_is_not() {
     for number in 1..=5 {
         source.publish(number);
     }
-    assert_eq!((waiter.wakes.count(), worker.wakes.count()), (1, 0));
+    assert_eq!((source.calls(waiting), source.calls(busy)), (1, 0));
     assert_eq!(waiter.take_all(&mut source, waiting), [1, 2, 3, 4, 5]);
     assert_eq!(worker.take_all(&mut source, busy), [1, 2, 3, 4, 5]);
     assert_eq!(source.log.totals().2, 0);

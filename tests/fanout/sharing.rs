@@ -2,9 +2,13 @@
 
 use std::{
     collections::HashSet,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -12,7 +16,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wsstream::{
     Compression, Message, Role, WebSocketStream,
-    fanout::{Fanout, ReceiverOptions},
+    fanout::{Fanout, Receiver, ReceiverEnd, ReceiverOptions},
 };
 
 use crate::{
@@ -24,6 +28,7 @@ use crate::{
 #[derive(Default)]
 struct Given {
     is_shut: bool,
+    panics: bool,
     waker: Option<Waker>,
     bytes: Vec<u8>,
     /// Where the larger slices lay in memory.
@@ -40,7 +45,7 @@ struct Noting(Arc<Mutex<Given>>);
 
 impl AsyncRead for Noting {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().unwrap().reads += 1;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reads += 1;
         Poll::Pending
     }
 }
@@ -55,7 +60,8 @@ impl AsyncWrite for Noting {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut given = self.0.lock().unwrap();
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!given.panics, "as a transport should not");
         if given.is_shut {
             given.waker = Some(cx.waker().clone());
             return Poll::Pending;
@@ -85,10 +91,15 @@ impl AsyncWrite for Noting {
     }
 }
 
-fn join(fanout: &Fanout, deflate: Option<&str>) -> Noting {
+fn open(fanout: &Fanout, deflate: Option<&str>) -> (Noting, Receiver) {
     let transport = Noting::default();
     let ws = WebSocketStream::from_upgraded(transport.clone(), "", Role::Server, negotiated(deflate), config());
-    tokio::spawn(fanout.audience().join(ws.split().1, ReceiverOptions::default().budget(16 << 20)));
+    (transport, fanout.audience().join(ws.split().1, ReceiverOptions::default().budget(16 << 20)))
+}
+
+fn join(fanout: &Fanout, deflate: Option<&str>) -> Noting {
+    let (transport, receiver) = open(fanout, deflate);
+    tokio::spawn(receiver);
     transport
 }
 
@@ -118,8 +129,18 @@ async fn payload_and_compressed_frames_are_the_same_memory_for_all_receivers() {
 #[tokio::test(start_paused = true)]
 async fn one_that_keeps_up_costs_a_write_of_one_piece_and_nothing_else() {
     let mut fanout = Fanout::new();
-    let transports = [(); 8].map(|()| join(&fanout, None));
+    let polls = Arc::new(AtomicUsize::new(0));
+    let transports = [(); 8].map(|()| {
+        let (transport, mut receiver) = open(&fanout, None);
+        let polls = polls.clone();
+        tokio::spawn(poll_fn(move |cx| {
+            polls.fetch_add(1, SeqCst);
+            Pin::new(&mut receiver).poll(cx)
+        }));
+        transport
+    });
     settle().await;
+    let begun = polls.load(SeqCst);
     let reads = transports.each_ref().map(|transport| transport.0.lock().unwrap().reads);
     for _ in 0..50 {
         fanout.publish(pattern(16_384)).await;
@@ -137,6 +158,24 @@ async fn one_that_keeps_up_costs_a_write_of_one_piece_and_nothing_else() {
         places.insert(given.places.iter().copied().collect::<std::collections::BTreeSet<_>>());
     }
     assert_eq!(places.len(), 1, "the same memory for all");
+    assert_eq!(polls.load(SeqCst), begun, "one task serves all of them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_panics_ends_its_own_connection_only() {
+    let mut fanout = Fanout::new();
+    let [(_first, before), (broken, receiver), (last, after)] = [(); 3].map(|()| open(&fanout, None));
+    let [before, receiver, after] = [before, receiver, after].map(tokio::spawn);
+    settle().await;
+    broken.0.lock().unwrap().panics = true;
+    for _ in 0..2 {
+        fanout.publish(pattern(100)).await;
+        settle().await;
+    }
+    let received = within(receiver).await.unwrap();
+    assert!(matches!(received.end, ReceiverEnd::Connection(Err(_))), "{:?}", received.end);
+    assert!(!before.is_finished() && !after.is_finished());
+    assert_eq!(last.0.lock().unwrap().writes, 2);
 }
 
 #[tokio::test(start_paused = true)]
