@@ -349,7 +349,14 @@ impl Engine {
             let before = self.read.input.len();
             let copies = self.read.copies();
             let queue = &mut self.batch;
-            let deliver = |chunk| queue.push_back(Queued { chunk, cost: 0 });
+            let deliver = |chunk| {
+                let queued = Queued { chunk, cost: 0 };
+                if queue.len() < queue.capacity() {
+                    queue.push_back(queued);
+                } else {
+                    grow(queue, [queued]);
+                }
+            };
             let event = self.connection.receive(&mut self.read.input, copies, self.now, &mut mask_key, deliver);
             // What lies behind a chunk keeps its buffer alive as well, but no more than the rest of that one.
             let charge = self.read.charge(before - self.read.input.len());
@@ -457,6 +464,14 @@ impl Carried {
         let writer = outbound.report(connection);
         Self { requests, writer, all_fetched }
     }
+}
+
+/// Adds to a queue that is full. Growing may panic, for which what is added must lie in memory: here, as a copy, so that
+/// where there is room a chunk is written to its place without a detour by the stack.
+#[cold]
+#[inline(never)]
+fn grow(queue: &mut VecDeque<Queued>, queued: [Queued; 1]) {
+    queue.extend(queued);
 }
 
 /// Leaves the outcome where both halves find it.

@@ -25,6 +25,7 @@ use crate::{
     },
     error::{CloseError, CollectError, ConnectionError, ReadError},
     message::{Message, MessageKind},
+    proto::recv::Chunk,
 };
 
 /// The readable half of a connection: messages, each a stream of chunks.
@@ -84,6 +85,9 @@ struct Incoming {
     usual_len: usize,
 }
 
+/// There is always a chunk before the end of a message: a close in the middle of one is an error.
+const UNREACHED: ReadError = ReadError::Connection(ConnectionError::Lost);
+
 /// Memory that is reserved at most because earlier messages were as long.
 const USUAL_MAX: usize = 4 * 1024 * 1024;
 
@@ -92,15 +96,14 @@ impl Incoming {
         Self { is_here: false, kind: MessageKind::Binary, part: BytesMut::new(), complete: false, usual_len: 0 }
     }
 
-    fn begin(&mut self, queued: Queued) {
+    fn begin(&mut self, kind: MessageKind) {
         self.is_here = true;
-        self.kind = queued.chunk.kind;
-        self.push(queued);
+        self.kind = kind;
     }
 
     /// Adds a chunk to what has not been delivered. Neighbours in memory stay where they are; otherwise it is copied at
     /// once, while it is in the cache, and so that it keeps no read buffer alive.
-    fn push(&mut self, Queued { chunk, .. }: Queued) {
+    fn push(&mut self, chunk: Chunk) {
         self.complete = chunk.last;
         if self.part.is_empty() {
             self.part = chunk.data;
@@ -121,7 +124,11 @@ impl Incoming {
     }
 
     fn leave(&mut self) {
-        *self = Self { usual_len: self.usual_len, ..Self::none() };
+        self.is_here = false;
+        self.complete = false;
+        if !self.part.is_empty() {
+            self.part = BytesMut::new();
+        }
     }
 }
 
@@ -186,8 +193,8 @@ impl Readable {
             return Poll::Ready(Ok(true));
         }
         let is_there = ready!(self.poll_queued(cx))?;
-        if let Some(queued) = self.pop() {
-            self.message.begin(queued);
+        if let Some(queued) = self.local.front() {
+            self.message.begin(queued.chunk.kind);
         }
         Poll::Ready(Ok(is_there))
     }
@@ -195,25 +202,26 @@ impl Readable {
     /// The next chunk of the message, never empty; `None` at its end.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         self.shared.set_wants_whole(false);
-        loop {
-            if !self.message.part.is_empty() {
-                return Poll::Ready(Ok(Some(self.message.take_part())));
-            }
-            if self.message.complete || !self.message.is_here {
-                return Poll::Ready(Ok(None));
-            }
-            ready!(self.poll_part(cx))?;
+        if !self.message.part.is_empty() {
+            return Poll::Ready(Ok(Some(self.message.take_part())));
         }
+        while self.message.is_here && !self.message.complete {
+            ready!(self.poll_queued(cx))?;
+            let Some(chunk) = self.pop() else { return Poll::Ready(Err(UNREACHED)) };
+            self.message.complete = chunk.last;
+            if !chunk.data.is_empty() {
+                // From the queue to its reader: no stop among the parts of the message.
+                return Poll::Ready(Ok(Some(chunk.data.freeze())));
+            }
+        }
+        Poll::Ready(Ok(None))
     }
 
     /// Moves one more chunk of the message among its parts.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
         ready!(self.poll_queued(cx))?;
-        match self.pop() {
-            Some(queued) => self.message.push(queued),
-            // Not reached: a close in the middle of a message is an error.
-            None => return Poll::Ready(Err(ConnectionError::Lost.into())),
-        }
+        let Some(chunk) = self.pop() else { return Poll::Ready(Err(UNREACHED)) };
+        self.message.push(chunk);
         Poll::Ready(Ok(()))
     }
 
@@ -283,15 +291,15 @@ impl Readable {
         if self.local.is_empty() { self.poll_more(cx) } else { Poll::Ready(Ok(true)) }
     }
 
-    /// Takes a chunk, and gives back room for others by the half of the mark.
+    /// Takes a chunk, and gives back room for others by the half of the mark: before, so that nothing that may panic comes
+    /// between the chunk and its use, for which it would be copied through memory.
     #[inline]
-    fn pop(&mut self) -> Option<Queued> {
-        let queued = self.local.pop_front()?;
-        self.consumed += queued.cost;
+    fn pop(&mut self) -> Option<Chunk> {
+        self.consumed += self.local.front()?.cost;
         if self.consumed >= self.shared.config.read_high_water_mark / 2 {
             self.give_credit();
         }
-        Some(queued)
+        self.local.pop_front().map(|queued| queued.chunk)
     }
 
     fn give_credit(&mut self) {
@@ -358,13 +366,15 @@ impl Readable {
                 self.shared.set_wants_whole(true);
             }
             ready!(self.poll_queued(cx))?;
-            let Some(Queued { chunk, cost }) = self.pop() else { return Poll::Ready(None) };
+            let Some(chunk) = self.pop() else { return Poll::Ready(None) };
             // In one piece, as small messages come.
             if chunk.last && chunk.data.len() <= limit {
+                let message = Message::new(chunk.kind, chunk.data.freeze());
                 self.settle();
-                return Poll::Ready(Some(Ok(Message::new(chunk.kind, chunk.data.freeze()))));
+                return Poll::Ready(Some(Ok(message)));
             }
-            self.message.begin(Queued { chunk, cost });
+            self.message.begin(chunk.kind);
+            self.message.push(chunk);
         }
         match ready!(self.poll_collect(limit, cx)) {
             Ok(message) => Poll::Ready(Some(Ok(message))),
