@@ -1,7 +1,7 @@
 //! Read buffers, lent by the worker thread to the connection that is being polled, so that idle ones hold none; and how
 //! much is read at a time.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use bytes::BytesMut;
 
@@ -25,7 +25,7 @@ const GATHER_RATIO: usize = 64;
 
 thread_local! {
     /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
-    static SPARE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
 /// The input of one connection: what was read and not yet decoded.
@@ -61,6 +61,7 @@ impl ReadBuffer {
     /// the rest of the buffer will do: another one would have to be allocated while chunks of this one are about.
     ///
     /// `whole`: messages are wanted whole, so it is worth while to read them in one piece.
+    #[inline(always)]
     pub(crate) fn prepare(&mut self, ahead: Ahead, whole: bool) -> (&mut BytesMut, usize) {
         debug_assert!(self.input.is_empty());
         let asked = match whole {
@@ -82,7 +83,7 @@ impl ReadBuffer {
             self.release();
         }
         if self.size == 0 && size == READ_BUFFER {
-            (self.input, self.size) = (SPARE.take(), READ_BUFFER);
+            (self.input, self.size) = (SPARE.take().unwrap_or_default(), READ_BUFFER);
         }
         let fits = (size..=2 * size).contains(&self.size);
         if !fits || !self.input.try_reclaim(self.size) {
@@ -151,12 +152,13 @@ impl ReadBuffer {
         let buffer = std::mem::take(&mut self.input);
         // Others are soon allocated, and are of use to nobody else.
         if std::mem::take(&mut self.size) == READ_BUFFER {
-            SPARE.set(buffer);
+            SPARE.set(Some(buffer));
         }
     }
 }
 
 /// How much is best read next: up to the end of a frame, if those that come are like the last one.
+#[inline(always)]
 fn aligned(ahead: Ahead) -> usize {
     if !(ALIGNED_FROM..=READ_BUFFER as u64).contains(&ahead.frame) {
         return READ_BUFFER;

@@ -144,6 +144,7 @@ impl Receiver {
     }
 
     /// What to expect of the bytes to come, if they are like those that came. What it costs to be wrong is a copy.
+    #[inline(always)]
     pub(crate) fn ahead(&self) -> Ahead {
         let full = header_len(self.last_frame, self.role == Role::Server);
         let (missing, is_last) = self.frame.as_ref().map_or((0, false), |frame| (frame.remaining, frame.fin));
@@ -338,15 +339,37 @@ impl Frame {
     /// The payload that `input` begins with, unmasked.
     #[inline]
     fn take(&mut self, input: &mut BytesMut, copies: bool) -> BytesMut {
+        if copies && self.mask.is_some() {
+            return self.copy_unmasked(input);
+        }
         let len = self.unmask(input);
         self.remaining -= len as u64;
         split(input, len, copies)
     }
 
+    /// The same, copied and unmasked in one pass.
+    #[inline(never)]
+    fn copy_unmasked(&mut self, input: &mut BytesMut) -> BytesMut {
+        let len = self.available(input);
+        let mut data = BytesMut::with_capacity(len);
+        if let Some(mask) = &mut self.mask {
+            mask.copy(&input[..len], &mut data);
+        }
+        self.remaining -= len as u64;
+        input.advance(len);
+        data
+    }
+
+    /// How much of its payload `input` begins with.
+    #[inline]
+    fn available(&self, input: &BytesMut) -> usize {
+        input.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX))
+    }
+
     /// Unmasks this frame's payload at the front of `input`; its length.
     #[inline]
     fn unmask(&mut self, input: &mut BytesMut) -> usize {
-        let len = input.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        let len = self.available(input);
         if let Some(mask) = &mut self.mask {
             mask.apply(&mut input[..len]);
         }

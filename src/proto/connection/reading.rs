@@ -103,6 +103,7 @@ impl Connection {
     }
 
     /// What to expect of the bytes to come.
+    #[inline(always)]
     pub(crate) fn ahead(&self) -> Ahead {
         self.receiver.ahead()
     }
