@@ -39,9 +39,18 @@ impl Runs {
 
     /// The median of the ratios to another library in the same round.
     pub(crate) fn ratio(&self, case: &str, library: &str, base: &str, key: &str) -> Option<f64> {
+        self.compare(case, library, base, key, |value, base| value / base)
+    }
+
+    /// The median of the differences to another library in the same round.
+    pub(crate) fn difference(&self, case: &str, library: &str, base: &str, key: &str) -> Option<f64> {
+        self.compare(case, library, base, key, |value, base| value - base)
+    }
+
+    fn compare(&self, case: &str, library: &str, base: &str, key: &str, how: fn(f64, f64) -> f64) -> Option<f64> {
         let pairs = self.of(case, library, key).filter_map(|(round, value)| {
             let (_, base) = self.of(case, base, key).find(|(other, _)| *other == round)?;
-            Some(value / base)
+            Some(how(value, base))
         });
         median(pairs.collect())
     }
