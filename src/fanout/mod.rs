@@ -88,8 +88,8 @@ impl Hub {
     }
 
     /// Gives receivers what they wait for.
-    fn serve(&self, called: Called) {
-        self.lane.serve(called.members);
+    fn serve(&self, called: Called, now: Instant) {
+        self.lane.serve(called.members, now);
         called.publisher.into_iter().for_each(Waker::wake);
     }
 

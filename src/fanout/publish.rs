@@ -144,12 +144,13 @@ impl Fanout {
                 tokio::task::yield_now().await;
             }
         }
+        let now = now();
         let mut log = self.hub.log();
         let over = log.begin(key);
-        let called = log.push(parts, true, now());
+        let called = log.push(parts, true, now);
         drop(log);
         over.wake();
-        self.hub.serve(called);
+        self.hub.serve(called, now);
     }
 
     /// Begins a message that is published in chunks, once all receivers that are waited for have room.
@@ -207,8 +208,9 @@ impl Fanout {
     }
 
     fn push(&self, parts: Vec<Part>, ends: bool) {
-        let called = self.hub.log().push(parts, ends, now());
-        self.hub.serve(called);
+        let now = now();
+        let called = self.hub.log().push(parts, ends, now);
+        self.hub.serve(called, now);
     }
 }
 

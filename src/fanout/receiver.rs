@@ -6,11 +6,12 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
 use futures::{FutureExt, task::AtomicWaker};
+use tokio::runtime::{Handle, Id};
 
 use super::{
     Hub,
@@ -87,6 +88,7 @@ impl Future for Receiver {
         let this = self.get_mut();
         let outlet = &this.outlet;
         outlet.task.register(cx.waker());
+        outlet.open_lane();
         let mut service = outlet.service();
         if service.ending.is_none() {
             service.task = Some(cx.waker().clone());
@@ -135,6 +137,8 @@ pub(super) struct Outlet {
     id: u64,
     /// The receiver's own.
     task: AtomicWaker,
+    /// Where that was first polled.
+    runtime: OnceLock<Id>,
     service: Mutex<Service>,
 }
 
@@ -148,7 +152,17 @@ impl Outlet {
             ending: None,
             stats: None,
         };
-        Self { hub, id, task: AtomicWaker::new(), service: Mutex::new(service) }
+        Self { hub, id, task: AtomicWaker::new(), runtime: OnceLock::new(), service: Mutex::new(service) }
+    }
+
+    /// Here is a runtime that receivers are polled in.
+    fn open_lane(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            self.hub.lane.open(&runtime);
+            let _ = self.runtime.set(runtime.id());
+        }
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {
@@ -157,6 +171,10 @@ impl Outlet {
 }
 
 impl Member for Outlet {
+    fn runtime(&self) -> Option<Id> {
+        self.runtime.get().copied()
+    }
+
     /// What comes of it, and what the transport does not take, is the task's.
     fn serve(&self) {
         // If it is being served, that may be past what it is called for.

@@ -47,6 +47,10 @@ impl Counter {
 
 /// A receiver that does nothing when it is called.
 impl Member for Counter {
+    fn runtime(&self) -> Option<tokio::runtime::Id> {
+        None
+    }
+
     fn serve(&self) {
         self.call();
     }

@@ -249,3 +249,25 @@ async fn a_source_that_is_dropped_leaves_the_connections_open() {
         assert_eq!(within(next(&mut far)).await.unwrap().unwrap(), Message::text(expected));
     }
 }
+
+#[test]
+fn the_source_may_be_in_a_runtime_that_runs_only_while_it_publishes() {
+    use tokio::runtime::Builder;
+    let receivers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let source = Builder::new_current_thread().build().unwrap();
+    for lag in [Lag::Wait, Lag::DropOldest] {
+        let mut fanout = Fanout::new();
+        let mut far = receivers.block_on(async {
+            let (near, far) = pair(Role::Server, None, WIDE);
+            tokio::spawn(fanout.audience().join(near.split().1, ReceiverOptions::default().budget(1).lag(lag)));
+            far
+        });
+        // It waits again before each of them.
+        for at in 0..20 {
+            source.block_on(fanout.publish(numbered(at)));
+            assert_eq!(number(&receivers.block_on(within(next(&mut far))).unwrap().unwrap()), at);
+        }
+        fanout.close(CloseCode::NORMAL, "").unwrap();
+        assert!(receivers.block_on(within(next(&mut far))).is_none());
+    }
+}
