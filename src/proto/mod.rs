@@ -28,11 +28,11 @@ pub(crate) mod connection;
 mod deflation;
 mod inflation;
 pub(crate) mod keepalive;
-mod masking;
 pub(crate) mod part;
 pub(crate) mod pings;
 pub(crate) mod recv;
 pub(crate) mod send;
+mod spare;
 pub(crate) mod stage;
 
 #[cfg(any(test, fuzzing))]

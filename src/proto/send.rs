@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     deflation::PLAIN_MAX,
     part::{Part, SharedFrame},
+    spare,
 };
 use crate::{
     compression::Codec,
@@ -361,7 +362,7 @@ impl Outbox {
         if !fits {
             // After a full piece the next one will be full as well.
             let capacity = if self.pieces.is_empty() { additional } else { additional.max(PIECE) };
-            self.pieces.push_back(Piece::Frames(BytesMut::with_capacity(capacity)));
+            self.pieces.push_back(Piece::Frames(spare::take(capacity)));
         }
         match self.pieces.back_mut() {
             Some(Piece::Frames(frames)) => {

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     deflation::{BUDGET, Deflation},
-    masking,
     send::{Large, MaskKeys, Outbox, Piece, push_frame},
+    spare,
 };
 use crate::{
     close::{CloseCode, CloseFrame},
@@ -230,7 +230,7 @@ impl Stage {
                 Piece::Body { mut payload, mask: Some(mut mask) } => {
                     let part = payload.split_to(len.min(MASKED_MAX));
                     self.pieces_len -= part.len();
-                    self.push_body(masking::masked(&mut mask, &part));
+                    self.push_body(masked(&mut mask, &part));
                     if !payload.is_empty() {
                         self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
                     }
@@ -312,7 +312,9 @@ impl Stage {
             self.written -= len;
             match self.items.pop_front() {
                 Some(Item::Control(_)) => self.control_staged -= len,
-                Some(Item::Body(payload)) if self.role == Role::Client => masking::recycle(payload),
+                Some(Item::Frames(frames)) => spare::keep(frames),
+                // On a server they are the application's.
+                Some(Item::Body(payload)) if self.role == Role::Client => spare::keep(payload),
                 _ => {}
             }
         }
@@ -430,13 +432,20 @@ impl Stage {
             let header = self.headers.split().freeze();
             self.push_frames(header);
             let payload = match mask {
-                Some(key) => masking::masked(&mut Mask::new(key), &payload),
+                Some(key) => masked(&mut Mask::new(key), &payload),
                 None => payload,
             };
             self.items_len += payload.len();
             self.items.push_back(Item::Body(payload));
         }
     }
+}
+
+/// A copy of the next bytes of a payload, masked (RFC 6455, 5.3).
+fn masked(mask: &mut Mask, payload: &[u8]) -> Bytes {
+    let mut masked = spare::take(payload.len());
+    mask.copy(payload, &mut masked);
+    masked.freeze()
 }
 
 /// The bytes that our own frame at the front of `bytes` takes on the wire.
