@@ -92,7 +92,8 @@ impl ReadBuffer {
     }
 
     /// More of the message that has begun with `chunk` is to come, and it is wanted whole: from now on it is read next to
-    /// that, in memory of its own, up to [`GATHER_MAX`]. Of that memory nothing is touched before bytes come.
+    /// that, in memory of its own, up to [`GATHER_MAX`]. Of that memory nothing is touched before bytes come. The beginning of
+    /// a small one is put aside: waiting for its end it would keep the buffer from the next read, which brings that.
     pub(crate) fn gather(&mut self, chunk: &mut BytesMut, ahead: Ahead) {
         let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
         if self.gathers || !self.input.is_empty() || rest == 0 {
@@ -102,10 +103,16 @@ impl ReadBuffer {
             self.gathers = true;
             return;
         }
+        let len = chunk.len().saturating_add(rest);
+        if !self.copies && (len as u64) < ALIGNED_FROM {
+            let beginning = std::mem::replace(chunk, BytesMut::with_capacity(len));
+            chunk.extend_from_slice(&beginning);
+            return;
+        }
         let is_worth_it = rest >= chunk.len() && rest as u64 >= ALIGNED;
         let is_likely = ahead.message <= ahead.last_message || rest <= GATHER_RATIO * chunk.len();
-        if is_worth_it && is_likely && rest.saturating_add(chunk.len()) <= GATHER_MAX {
-            let mut whole = BytesMut::with_capacity(chunk.len() + rest + ahead.header);
+        if is_worth_it && is_likely && len <= GATHER_MAX {
+            let mut whole = BytesMut::with_capacity(len + ahead.header);
             whole.extend_from_slice(chunk);
             *chunk = whole.split();
             self.release();
@@ -308,6 +315,34 @@ mod tests {
         read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, ..Ahead::default() });
         let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
         assert!(!read.gathers && asked > 10 && chunk.len() == 200 * KIB);
+    }
+
+    #[test]
+    fn the_beginning_of_a_small_message_does_not_keep_the_buffer_from_the_read_that_brings_its_end() {
+        // It did, and another buffer was taken from the system, and given back, for each read.
+        for role in [Role::Client, Role::Server] {
+            let bytes = wire(role, &[1000; 1500], usize::MAX);
+            let receives = if role == Role::Client { Role::Server } else { Role::Client };
+            let (mut receiver, mut read) = (Receiver::new(receives, None), ReadBuffer::default());
+            let (mut beginning, mut addresses) = (None, Vec::new());
+            for part in bytes.chunks_exact(READ_BUFFER) {
+                let (buffer, asked) = read.prepare(receiver.ahead(), true);
+                assert_eq!(asked, READ_BUFFER);
+                addresses.push(buffer.as_ptr());
+                buffer.extend_from_slice(part);
+                read.filled(part.len());
+                let mut chunks: Vec<Chunk> = Vec::new();
+                while receiver.decode(&mut read.input, false, &mut |chunk| chunks.push(chunk)).unwrap().is_some() {}
+                if let Some(mut last) = chunks.pop().filter(|last| last.first && !last.last) {
+                    let before = last.data.clone();
+                    read.gather(&mut last.data, receiver.ahead());
+                    assert_eq!(last.data, before);
+                    beginning = Some(last);
+                }
+            }
+            assert!(beginning.is_some() && addresses.len() >= 5);
+            assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+        }
     }
 
     #[test]
