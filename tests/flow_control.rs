@@ -2,16 +2,26 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use support::{BINARY, BOTH, CONTINUATION, PING, PONG, Raw, TEXT, WIDE, frame, header, next, other, pair, pair_over};
 use support::{pattern, settle, within};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex},
     net::{TcpListener, TcpStream},
 };
-use wsstream::{Config, Control, Message, MessageKind, Negotiated, Role, WebSocketStream, WriteError};
+use wsstream::{CloseCode, Config, Control, Message, MessageKind, Negotiated, Role, WebSocketStream, WriteError};
 
 const KIB: usize = 1024;
 
@@ -339,4 +349,98 @@ async fn text_that_is_refused_sends_nothing_and_the_message_goes_on() {
     within(message.write("text")).await.unwrap();
     message.finish().await.unwrap();
     assert_eq!(peer.message().await, (TEXT, b"good text".to_vec()));
+}
+
+/// Takes whatever it is given, and counts it; never says anything.
+struct Bottomless(Arc<AtomicUsize>);
+
+impl AsyncRead for Bottomless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Bottomless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.fetch_add(data.len(), SeqCst);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_never_has_to_wait_lets_others_come_in_between() {
+    for role in BOTH {
+        for (len, flushes) in [(100, false), (64 * KIB, false), (64 * KIB, true)] {
+            let written = Arc::new(AtomicUsize::new(0));
+            let transport = Bottomless(written.clone());
+            let mut ws = WebSocketStream::from_upgraded(transport, "", role, Negotiated::default(), Config::default());
+            let writer = tokio::spawn(async move {
+                for _ in 0..(16 << 20) / len {
+                    ws.send(vec![7; len]).await.unwrap();
+                    if flushes {
+                        ws.flush().await.unwrap();
+                    }
+                }
+                ws
+            });
+            let (mut most, mut before) = (0, 0);
+            while !writer.is_finished() {
+                tokio::task::yield_now().await;
+                let now = written.load(SeqCst);
+                most = most.max(now - before);
+                before = now;
+            }
+            assert!(before > 15 << 20, "{role:?}, {len} B: {before}");
+            // What costs a turn, and one mark more.
+            assert!(most <= 1 << 20, "{role:?}, {len} B: {most} at a time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_dropped_while_it_gives_way_has_not_been_sent_and_nothing_else_is_lost() {
+    for role in BOTH {
+        let (near, far) = duplex(64 << 20);
+        let start = |transport, role| {
+            WebSocketStream::from_upgraded(transport, "", role, Negotiated::default(), Config::default())
+        };
+        let (mut sender, mut receiver) = (start(near, role), start(far, other(role)));
+        let (mut accepted, mut dropped) = (Vec::new(), 0);
+        for number in 0..600_u32 {
+            let mut message = vec![0; 64 * KIB];
+            message[..4].copy_from_slice(&number.to_be_bytes());
+            match poll_once(sender.send(message)).await {
+                Poll::Ready(sent) => {
+                    sent.unwrap();
+                    accepted.push(number);
+                }
+                Poll::Pending => {
+                    dropped += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert!(dropped > 0 && accepted.len() > 100, "{role:?}: {dropped} dropped, {} accepted", accepted.len());
+        for number in accepted {
+            let message = next(&mut receiver).await.unwrap().unwrap();
+            assert_eq!(message.as_bytes()[..4], number.to_be_bytes(), "{role:?}");
+        }
+        let closed = tokio::spawn(async move { sender.close(CloseCode::NORMAL, "").await.unwrap() });
+        assert!(within(receiver.next()).await.is_none());
+        assert!(within(closed).await.unwrap().was_clean);
+    }
+}
+
+/// One poll of a future that is dropped after it.
+async fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }

@@ -2,6 +2,7 @@
 
 mod closed;
 mod control;
+mod giving_way;
 mod message_reader;
 mod message_writer;
 mod readable;

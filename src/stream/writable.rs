@@ -11,6 +11,7 @@ use futures::Sink;
 use super::{
     Control,
     closed::Closed,
+    giving_way::poll_proceed,
     message_writer::StartMessage,
     waiting::{Wait, Waiting},
 };
@@ -245,10 +246,12 @@ impl Writable {
         then: impl FnOnce(&mut Outbound) -> R,
     ) -> Poll<Result<R, WriteError>> {
         let mut outbound = self.shared.outbound();
+        let mut goes_on = Poll::Ready(());
         if matches!(outbound.state, WriteState::Open) && outbound.poll_room(cx).is_pending() {
-            outbound = self.write_in_place(outbound);
+            (outbound, goes_on) = self.write_in_place(outbound, cx);
         }
         let result = match &outbound.state {
+            WriteState::Open if goes_on.is_pending() => Poll::Pending,
             WriteState::Open => outbound.poll_room(cx).map(|()| Ok(then(&mut outbound))),
             state => Poll::Ready(Err(refusal(state))),
         };
@@ -267,10 +270,12 @@ impl Writable {
         mut outbound: MutexGuard<'a, Outbound>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
+        let mut goes_on = Poll::Ready(());
         if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
-            outbound = self.write_in_place(outbound);
+            (outbound, goes_on) = self.write_in_place(outbound, cx);
         }
         let written = match &outbound.state {
+            WriteState::Open if goes_on.is_pending() => Poll::Pending,
             state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
@@ -279,14 +284,21 @@ impl Writable {
         written
     }
 
-    /// Instead of waiting for somebody else to write.
-    fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> MutexGuard<'a, Outbound> {
+    /// Instead of waiting for somebody else to write. `Pending`: the task has written so much that others come first.
+    fn write_in_place<'a>(
+        &'a self,
+        outbound: MutexGuard<'a, Outbound>,
+        cx: &mut Context<'_>,
+    ) -> (MutexGuard<'a, Outbound>, Poll<()>) {
+        let before = outbound.buffered();
         drop(outbound);
         self.shared.writer_waits();
         self.shared.ask();
         // Whatever came of it, the state tells.
         let _ = self.engine.step(Half::Writer);
-        self.shared.outbound()
+        let outbound = self.shared.outbound();
+        let written = before.saturating_sub(outbound.buffered());
+        (outbound, poll_proceed(written, cx))
     }
 
     /// As [`poll_flushed`](Self::poll_flushed), for what has been written of a message.
