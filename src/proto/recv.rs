@@ -78,7 +78,8 @@ pub(crate) struct Receiver {
     deferred: Option<ConnectionError>,
     frames: u64,
     control_frames: u64,
-    /// Payload of the frame that the last message began with: the last one of a message may be short.
+    /// Payload of the frame that the last message began with: the last one of a message may be short. 0 if it was compressed:
+    /// what comes of that lies elsewhere, so that there is nothing to be gained by reading it by itself.
     last_frame: u64,
     /// Payload of the last message that is complete.
     last_message: u64,
@@ -220,7 +221,7 @@ impl Receiver {
         let message = match (kind, &mut self.message) {
             (Some(kind), message @ None) => {
                 let compressed = header.opcode.is_compressed();
-                self.last_frame = header.len;
+                self.last_frame = if compressed { 0 } else { header.len };
                 message.insert(MessageState { kind, compressed, first: true, size: 0, text: Utf8Validator::default() })
             }
             (None, Some(message)) => message,
