@@ -64,7 +64,8 @@
 //! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
 //! that it took on the wire, or inflated to, or their share of the read buffer that they keep alive, and 128 more, so that
 //! floods of empty messages are bounded too. Sending waits while [`Config::write_high_water_mark`] bytes are buffered, and
-//! goes on at half.
+//! goes on at half. A writer that never has to wait gives way to other tasks after 512 KiB, and before that if it shares its
+//! task with others that count (see [`tokio::task::coop`]).
 //!
 //! Memory, at most:
 //!
@@ -79,9 +80,9 @@
 //! KiB, the second counts bytes not yet compressed; 371 KiB to compress and 46 KiB to inflate come to it, with
 //! [`Compression`]'s defaults.
 //!
-//! Each worker thread keeps, for the connections that it runs, one read buffer, 320 KiB of memory for masked payloads if
-//! there are clients among them, and where messages are compressed 128 KiB of scratch and the state of one compressor and
-//! one decompressor.
+//! Each worker thread keeps, for the connections that it runs, one read buffer, up to 320 KiB of memory for small frames and
+//! masked payloads, and where messages are compressed 128 KiB of scratch and the state of one compressor and one
+//! decompressor.
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
 //! chunk kept for long may keep 256 KiB; chunks of a buffer filled less than half are copies.
