@@ -37,7 +37,7 @@ pub(crate) fn all(results: &Results) -> Vec<Target> {
     for scenario in &results.scenarios {
         let group = scenario.name.split('/').next().unwrap_or_default();
         match group {
-            "bulk" => {
+            "bulk" if !scenario.name.ends_with("/giving-way") => {
                 targets.extend(of_floor(scenario));
                 targets.extend(ahead(scenario, CHUNKS, "speed"));
                 targets.extend(ahead(scenario, WHOLE, "speed"));

@@ -115,7 +115,8 @@ pub(crate) fn run<L: Connection>(case: Deflate, scale: Scale) -> Result<Figures>
         };
         let messages = payloads.iter().map(|payload| L::message(case.content.kind(), payload.clone())).collect();
         let tally = Tally::exact(payloads.concat().into(), payloads[0].len());
-        let mut line = Line { messages, message_len: payloads[0].len(), repeats: 1, sender, receiver, tally };
+        let mut line =
+            Line { messages, message_len: payloads[0].len(), repeats: 1, turn: usize::MAX, sender, receiver, tally };
         line = line.transfer(scale.warm_up()).await?;
         let before = line.tally.bytes();
         let clock = Clock::start()?;

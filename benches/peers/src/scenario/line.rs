@@ -19,6 +19,8 @@ pub(super) struct Line<L: Connection> {
     pub(super) message_len: usize,
     /// How often all of them are sent between two flushes.
     pub(super) repeats: usize,
+    /// Bytes after which the sender gives way to other tasks.
+    pub(super) turn: usize,
     pub(super) sender: L,
     pub(super) receiver: L,
     pub(super) tally: Tally,
@@ -27,8 +29,8 @@ pub(super) struct Line<L: Connection> {
 impl<L: Connection> Line<L> {
     /// Sends for that long, and waits until all of it has been received.
     pub(super) async fn transfer(self, time: Duration) -> Result<Self> {
-        let Self { messages, message_len, repeats, mut sender, mut receiver, mut tally } = self;
-        let batch_bytes = (messages.len() * message_len * repeats) as u64;
+        let Self { messages, message_len, repeats, turn, mut sender, mut receiver, mut tally } = self;
+        let batch_len = messages.len() * message_len * repeats;
         let mut sent = tally.bytes();
         let total = Arc::new(AtomicU64::new(u64::MAX));
 
@@ -36,9 +38,10 @@ impl<L: Connection> Line<L> {
         let send = tokio::spawn(async move {
             let start = Instant::now();
             let mut last = false;
+            let mut in_turn = 0;
             while !last {
                 last = start.elapsed() >= time;
-                sent += batch_bytes;
+                sent += batch_len as u64;
                 if last {
                     // Before the batch goes out, or the receiver could have all of it and wait for more.
                     announced.store(sent, Ordering::SeqCst);
@@ -49,6 +52,11 @@ impl<L: Connection> Line<L> {
                     }
                 }
                 sender.flush().await?;
+                in_turn += batch_len;
+                if in_turn >= turn {
+                    tokio::task::yield_now().await;
+                    in_turn = 0;
+                }
             }
             anyhow::Ok(sender)
         });
@@ -60,7 +68,7 @@ impl<L: Connection> Line<L> {
         });
         // Whichever fails first says why; the other one may wait for ever.
         let (sender, (receiver, tally)) = tokio::try_join!(flat(send), flat(receive))?;
-        Ok(Self { messages, message_len, repeats, sender, receiver, tally })
+        Ok(Self { messages, message_len, repeats, turn, sender, receiver, tally })
     }
 }
 

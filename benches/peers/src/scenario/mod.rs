@@ -229,23 +229,25 @@ pub(crate) fn all() -> Vec<Scenario> {
         title: "What memory allows: one thread, 256 KiB at a time".into(),
         case: Case::Memory,
     }];
-    let each = |purpose, directions: &[Direction], sizes: &[usize], kind: Kind| {
+    let each = |purpose, directions: &[Direction], sizes: &[usize], kind: Kind, gives_way| {
         let mut scenarios = Vec::new();
         for &direction in directions {
             for &message_len in sizes {
                 for workers in [Workers::One, Workers::Two] {
-                    scenarios.push(transfer::Transfer { purpose, direction, message_len, kind, workers }.scenario());
+                    let case = transfer::Transfer { purpose, direction, message_len, kind, workers, gives_way };
+                    scenarios.push(case.scenario());
                 }
             }
         }
         scenarios
     };
     let both = [Direction::Download, Direction::Upload];
-    all.extend(each(Purpose::Bulk, &both, &[64 << 10, 1 << 20], Kind::Binary));
-    all.extend(each(Purpose::Bulk, &both[..1], &[64 << 10], Kind::Text));
+    all.extend(each(Purpose::Bulk, &both, &[64 << 10, 1 << 20], Kind::Binary, false));
+    all.extend(each(Purpose::Bulk, &both, &[64 << 10], Kind::Binary, true));
+    all.extend(each(Purpose::Bulk, &both[..1], &[64 << 10], Kind::Text, false));
     all.extend(one_message::Form::ALL.map(one_message::Form::scenario));
     all.push(send_one::scenario());
-    all.extend(each(Purpose::Small, &both, &[16, 125, 1 << 10], Kind::Binary));
+    all.extend(each(Purpose::Small, &both, &[16, 125, 1 << 10], Kind::Binary, false));
     for message_len in [32, 4 << 10] {
         for workers in [Some(Workers::One), Some(Workers::Two), None] {
             all.push(echo::Echo { message_len, workers, is_timed: false }.scenario());

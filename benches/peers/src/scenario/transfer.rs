@@ -18,7 +18,12 @@ pub(crate) struct Transfer {
     pub(crate) message_len: usize,
     pub(crate) kind: Kind,
     pub(crate) workers: Workers,
+    /// The sender lets other tasks have a turn after 512 KiB, whatever its library does.
+    pub(crate) gives_way: bool,
 }
+
+/// What is sent between two turns of others, where the sender gives way.
+const TURN: usize = 512 * 1024;
 
 const BULK: &[Column] = &[Column::more("speed", "GB/s", 2), Column::less("cpu", "CPU s/GiB (both ends)", 3)];
 const SMALL: &[Column] = &[Column::more("rate", "messages/s", 0), Column::less("cpu", "CPU ns/message (both ends)", 1)];
@@ -33,9 +38,12 @@ impl Transfer {
         let (direction, what) = self.direction.names();
         let (size, workers) = (size(self.message_len), self.workers.name());
         let flushed = size_of_batch(self.purpose);
+        let (way, gives_way) = if self.gives_way { ("/giving-way", ", the sender gives way") } else { ("", "") };
         Scenario {
-            name: format!("{group}/{direction}/{size}/{workers}"),
-            title: format!("{group}: {size} messages {what}, flushed every {flushed}, one process, {workers}"),
+            name: format!("{group}/{direction}/{size}/{workers}{way}"),
+            title: format!(
+                "{group}: {size} messages {what}, flushed every {flushed}, one process, {workers}{gives_way}"
+            ),
             case: Case::Transfer(self),
         }
     }
@@ -65,6 +73,7 @@ pub(crate) fn run<L: Connection>(case: &Transfer, scale: Scale) -> Result<Figure
             messages: [L::message(case.kind, payload.clone())].into(),
             message_len: case.message_len,
             repeats: (case.purpose.batch() / case.message_len).max(1),
+            turn: if case.gives_way { TURN } else { usize::MAX },
             sender,
             receiver,
             tally: Tally::new(payload),
