@@ -60,6 +60,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io<T> {
         self.engine.round(transport, &mut Context::from_waker(&self.waker), reads)
     }
 
+    /// See [`Engine::answer`].
+    fn answer(&mut self, outbound: MutexGuard<'_, Outbound>) -> Poll<()> {
+        let Some(transport) = &mut self.transport else { return Poll::Pending };
+        self.engine.answer(transport, &mut Context::from_waker(&self.waker), outbound)
+    }
+
     /// Drops the transport.
     pub(super) fn shut(&mut self) {
         self.transport = None;
@@ -186,8 +192,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
             return self.shared.wake_driver();
         };
         io.engine.begin(Some(Half::Writer));
-        io.engine.exchange_with(outbound);
-        let is_left = io.round(false).is_ready() || !io.engine.is_open();
+        let is_left = io.answer(outbound).is_ready() || !io.engine.is_open();
         self.end_turn(io, if is_left { Step::Driver } else { Step::Waits });
     }
 }

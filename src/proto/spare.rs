@@ -48,12 +48,19 @@ pub(super) fn take(len: usize) -> BytesMut {
     spare.unwrap_or_else(|| BytesMut::with_capacity(len))
 }
 
-/// Keeps the memory of what has been written, if nobody else holds it.
-pub(super) fn keep(written: Bytes) {
+/// Keeps the memory of what has been written.
+pub(super) fn keep(mut written: BytesMut) {
+    if SIZES.contains(&written.len()) {
+        written.clear();
+        SPARE.with_borrow_mut(|spare| spare.keep(written));
+    }
+}
+
+/// The same, if nobody else holds it.
+pub(super) fn keep_unshared(written: Bytes) {
     if SIZES.contains(&written.len())
-        && let Ok(mut buffer) = written.try_into_mut()
+        && let Ok(written) = written.try_into_mut()
     {
-        buffer.clear();
-        SPARE.with_borrow_mut(|spare| spare.keep(buffer));
+        keep(written);
     }
 }

@@ -176,7 +176,7 @@ async fn application(ws: WebSocketStream, closes: When) -> Report {
 }
 
 /// What `bytes` say: whole messages, bytes of one whose end is missing, and whether a Close frame followed.
-fn decode(sender: Role, bytes: &[u8]) -> (Vec<Message>, Vec<u8>, bool) {
+pub(super) fn decode(sender: Role, bytes: &[u8]) -> (Vec<Message>, Vec<u8>, bool) {
     let mut rest = bytes.to_vec();
     let (mut messages, mut open, mut closed) = (Vec::new(), None::<(u8, Vec<u8>)>, false);
     while let Some(frame) = parse(sender, &mut rest) {
@@ -328,7 +328,7 @@ async fn run(run: Run) -> bool {
     record.has_struck()
 }
 
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// Says which run it was that failed.
