@@ -8,6 +8,7 @@ mod report;
 mod results;
 mod run;
 mod scenario;
+mod summary;
 mod targets;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -103,12 +104,13 @@ fn selected_libraries(names: &[String]) -> Result<Vec<&'static str>> {
 fn write(results: &Results, out: &std::path::Path) -> Result<()> {
     let report = report::markdown(results);
     fs::write(out.join("report.md"), &report)?;
+    fs::write(out.join("summary.md"), summary::markdown(results))?;
     fs::write(out.join("report.json"), results.json()?)?;
     chart::draw(results, &out.join("chart.svg"))?;
     if !results.about.quick {
         println!("{report}");
     }
-    eprintln!("report.md, report.json and chart.svg are in {}", out.display());
+    eprintln!("report.md, summary.md, report.json and chart.svg are in {}", out.display());
     Ok(())
 }
 
