@@ -20,6 +20,7 @@ use support::{pattern, settle, within};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use wsstream::{CloseCode, Config, Control, Message, MessageKind, Negotiated, Role, WebSocketStream, WriteError};
 
@@ -378,7 +379,7 @@ impl AsyncWrite for Bottomless {
 #[tokio::test]
 async fn a_writer_that_never_has_to_wait_lets_others_come_in_between() {
     for role in BOTH {
-        for (len, flushes) in [(100, false), (64 * KIB, false), (64 * KIB, true)] {
+        for (len, flushes) in [(100, false), (1000, true), (64 * KIB, false), (64 * KIB, true)] {
             let written = Arc::new(AtomicUsize::new(0));
             let transport = Bottomless(written.clone());
             let mut ws = WebSocketStream::from_upgraded(transport, "", role, Negotiated::default(), Config::default());
@@ -401,6 +402,27 @@ async fn a_writer_that_never_has_to_wait_lets_others_come_in_between() {
             assert!(before > 15 << 20, "{role:?}, {len} B: {before}");
             // What costs a turn, and one mark more.
             assert!(most <= 1 << 20, "{role:?}, {len} B: {most} at a time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_shares_a_task_with_a_writer_that_never_has_to_wait_gets_its_turn() {
+    // It is polled after the writer, which used to spend the budget of the task each time.
+    for role in BOTH {
+        let transport = Bottomless(Arc::default());
+        let mut ws = WebSocketStream::from_upgraded(transport, "", role, Negotiated::default(), Config::default());
+        let upload = async {
+            for _ in 0..10_000 {
+                ws.send(vec![7; 64 * KIB]).await.unwrap();
+            }
+        };
+        let (stop, mut stopped) = mpsc::channel(1);
+        stop.send(()).await.unwrap();
+        tokio::select! {
+            biased;
+            () = upload => panic!("{role:?}: nothing else came"),
+            _ = stopped.recv() => {}
         }
     }
 }

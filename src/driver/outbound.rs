@@ -18,6 +18,9 @@ use crate::{
     stats::{DirectionStats, ReadyState},
 };
 
+/// Bytes that a writer which never has to wait writes itself before others get their turn.
+const TURN: usize = 512 * 1024;
+
 /// What the application wants, until the driver has seen it.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -55,6 +58,8 @@ pub(crate) struct Outbound {
     is_called: bool,
     /// The mark has been reached, and not half of it is free again.
     is_full: bool,
+    /// Bytes that the writer has written itself since it gave way or waited.
+    turn: usize,
     /// The driver is gone, and the transport with it.
     pub(crate) closed: bool,
     /// The driver has nothing to write: the next frame must wake it.
@@ -81,6 +86,7 @@ impl Outbound {
             writer: None,
             is_called: false,
             is_full: false,
+            turn: 0,
             closed: false,
             driver_idle: true,
             stats: DirectionStats::default(),
@@ -154,6 +160,16 @@ impl Outbound {
         if self.buffered() > 0 { self.wait(cx) } else { Poll::Ready(()) }
     }
 
+    /// The writer has written `len` bytes itself: whether others come first now.
+    pub(crate) fn must_give_way(&mut self, len: usize) -> bool {
+        self.turn += len;
+        let is_over = self.turn >= TURN;
+        if is_over {
+            self.turn = 0;
+        }
+        is_over
+    }
+
     /// Until there is progress; the end of writing wakes too.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.writer {
@@ -165,8 +181,12 @@ impl Outbound {
 
     /// The writer, if it waits; it is to be woken, so that it writes.
     pub(super) fn stop_waiting(&mut self) -> Option<Waker> {
-        self.is_called |= self.writer.is_some();
-        self.writer.take()
+        let writer = self.writer.take();
+        if writer.is_some() {
+            self.is_called = true;
+            self.turn = 0;
+        }
+        writer
     }
 
     /// There are whole messages to write, and a writer that does not wait for others to do it. The end of a message is worth

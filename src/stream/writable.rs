@@ -11,7 +11,7 @@ use futures::Sink;
 use super::{
     Control,
     closed::Closed,
-    giving_way::poll_proceed,
+    giving_way::poll_give_way,
     message_writer::StartMessage,
     waiting::{Wait, Waiting},
 };
@@ -296,9 +296,10 @@ impl Writable {
         self.shared.ask();
         // Whatever came of it, the state tells.
         let _ = self.engine.step(Half::Writer);
-        let outbound = self.shared.outbound();
+        let mut outbound = self.shared.outbound();
         let written = before.saturating_sub(outbound.buffered());
-        (outbound, poll_proceed(written, cx))
+        let goes_on = if outbound.must_give_way(written) { poll_give_way(cx) } else { Poll::Ready(()) };
+        (outbound, goes_on)
     }
 
     /// As [`poll_flushed`](Self::poll_flushed), for what has been written of a message.
