@@ -52,6 +52,8 @@ pub(super) fn take(len: usize) -> BytesMut {
 pub(super) fn keep(mut written: BytesMut) {
     if SIZES.contains(&written.len()) {
         written.clear();
+        // What stood in front of it has been written as well: all of the memory is to count, and to be used.
+        let _ = written.try_reclaim(written.capacity() + 1);
         SPARE.with_borrow_mut(|spare| spare.keep(written));
     }
 }
@@ -62,5 +64,38 @@ pub(super) fn keep_unshared(written: Bytes) {
         && let Ok(written) = written.try_into_mut()
     {
         keep(written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_buffer_that_was_cut_counts_for_all_of_it() {
+        // It kept 64 KiB and counted for 4, where a ping came in between.
+        let mut front = BytesMut::zeroed(64 * 1024).freeze();
+        let address = front.as_ptr();
+        let rest = front.split_off(60 * 1024);
+        keep_unshared(front);
+        keep_unshared(rest);
+        assert_eq!(take(64 * 1024).as_ptr(), address);
+    }
+
+    #[test]
+    fn what_somebody_holds_is_not_used_again_and_what_is_kept_is_bounded() {
+        let held = Bytes::from(vec![7; 64 * 1024]);
+        keep_unshared(held.clone());
+        let mut other = take(64 * 1024);
+        other.resize(64 * 1024, 9);
+        assert!(held.iter().all(|byte| *byte == 7));
+        for size in [4, 5, 60, 128, 256, 4, 100].map(|kib| kib * 1024) {
+            for _ in 0..100 {
+                keep_unshared(BytesMut::zeroed(size).freeze());
+                let (size, capacities) = SPARE
+                    .with_borrow(|spare| (spare.size, spare.buffers.iter().map(BytesMut::capacity).sum::<usize>()));
+                assert!(size <= KEPT && size == capacities, "{size} of {capacities}");
+            }
+        }
     }
 }
