@@ -104,7 +104,7 @@ impl ReadBuffer {
             return;
         }
         let len = chunk.len().saturating_add(rest);
-        if !self.copies && (len as u64) < ALIGNED_FROM {
+        if !self.copies && !chunk.is_empty() && (len as u64) < ALIGNED_FROM {
             let beginning = std::mem::replace(chunk, BytesMut::with_capacity(len));
             chunk.extend_from_slice(&beginning);
             return;
@@ -342,6 +342,20 @@ mod tests {
             }
             assert!(beginning.is_some() && addresses.len() >= 5);
             assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_without_payload_keeps_no_buffer_and_gets_no_memory() {
+        for came in [0, 1] {
+            let mut read = ReadBuffer::default();
+            let (buffer, asked) = read.prepare(Ahead::default(), true);
+            buffer.resize(asked, 7);
+            read.filled(asked);
+            let input = read.input.split();
+            let mut chunk = BytesMut::from(&input[..came]);
+            read.gather(&mut chunk, Ahead { missing: 10_000, message: 10_000, ..Ahead::default() });
+            assert_eq!(chunk.capacity() >= 10_000, came > 0, "{came} bytes have come");
         }
     }
 
