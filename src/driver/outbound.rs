@@ -163,7 +163,7 @@ impl Outbound {
     /// The writer has written `len` bytes itself: whether others come first now.
     pub(crate) fn must_give_way(&mut self, len: usize) -> bool {
         self.turn += len;
-        let is_over = self.turn >= TURN;
+        let is_over = self.turn >= TURN && matches!(self.state, WriteState::Open);
         if is_over {
             self.turn = 0;
         }

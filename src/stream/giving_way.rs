@@ -7,15 +7,11 @@
 //! They are not paid for with that budget: it is the task's, and what is polled in it after the writer would find it spent,
 //! every time. A timer next to an upload would never go off.
 
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Poll},
-};
+use std::{future::Future, pin::pin, task::Context};
 
 use tokio::task::yield_now;
 
-/// Always `Pending`: the task should return; it is woken when others, and the transports of its thread, have had their turn.
-pub(super) fn poll_give_way(cx: &mut Context<'_>) -> Poll<()> {
-    pin!(yield_now()).poll(cx)
+/// The task is about to return `Pending`: it is woken when others, and the transports of its thread, have had their turn.
+pub(super) fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(yield_now()).poll(cx); // pending, the first time
 }

@@ -11,7 +11,7 @@ use futures::Sink;
 use super::{
     Control,
     closed::Closed,
-    giving_way::poll_give_way,
+    giving_way::give_way,
     message_writer::StartMessage,
     waiting::{Wait, Waiting},
 };
@@ -246,18 +246,21 @@ impl Writable {
         then: impl FnOnce(&mut Outbound) -> R,
     ) -> Poll<Result<R, WriteError>> {
         let mut outbound = self.shared.outbound();
-        let mut goes_on = Poll::Ready(());
+        let mut gives_way = false;
         if matches!(outbound.state, WriteState::Open) && outbound.poll_room(cx).is_pending() {
-            (outbound, goes_on) = self.write_in_place(outbound, cx);
+            (outbound, gives_way) = self.write_in_place(outbound);
         }
         let result = match &outbound.state {
-            WriteState::Open if goes_on.is_pending() => Poll::Pending,
+            _ if gives_way => Poll::Pending,
             WriteState::Open => outbound.poll_room(cx).map(|()| Ok(then(&mut outbound))),
             state => Poll::Ready(Err(refusal(state))),
         };
         let room = outbound.high_water_mark().saturating_sub(outbound.buffered());
         self.tell_driver(outbound);
         self.room = if result.is_ready() { room } else { 0 };
+        if gives_way {
+            give_way(cx);
+        }
         result
     }
 
@@ -270,26 +273,25 @@ impl Writable {
         mut outbound: MutexGuard<'a, Outbound>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
-        let mut goes_on = Poll::Ready(());
+        let mut gives_way = false;
         if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
-            (outbound, goes_on) = self.write_in_place(outbound, cx);
+            (outbound, gives_way) = self.write_in_place(outbound);
         }
         let written = match &outbound.state {
-            WriteState::Open if goes_on.is_pending() => Poll::Pending,
+            _ if gives_way => Poll::Pending,
             state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
         };
         self.tell_driver(outbound);
+        if gives_way {
+            give_way(cx);
+        }
         written
     }
 
-    /// Instead of waiting for somebody else to write. `Pending`: the task has written so much that others come first.
-    fn write_in_place<'a>(
-        &'a self,
-        outbound: MutexGuard<'a, Outbound>,
-        cx: &mut Context<'_>,
-    ) -> (MutexGuard<'a, Outbound>, Poll<()>) {
+    /// Instead of waiting for somebody else to write. `true`: it has written so much that others come first.
+    fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> (MutexGuard<'a, Outbound>, bool) {
         let before = outbound.buffered();
         drop(outbound);
         self.shared.writer_waits();
@@ -298,8 +300,8 @@ impl Writable {
         let _ = self.engine.step(Half::Writer);
         let mut outbound = self.shared.outbound();
         let written = before.saturating_sub(outbound.buffered());
-        let goes_on = if outbound.must_give_way(written) { poll_give_way(cx) } else { Poll::Ready(()) };
-        (outbound, goes_on)
+        let gives_way = outbound.must_give_way(written);
+        (outbound, gives_way)
     }
 
     /// As [`poll_flushed`](Self::poll_flushed), for what has been written of a message.
