@@ -1,6 +1,7 @@
 //! Masking (RFC 6455, 5.3): XOR with a 4-byte key that repeats over the payload of one frame.
 
 use bytes::{BufMut, BytesMut};
+use multiversion::multiversion;
 
 /// A mask key and the position in it: one value serves a frame, however many pieces its payload comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,11 @@ impl Mask {
     /// Masks or unmasks the next `data.len()` bytes of the payload.
     #[inline]
     pub(crate) fn apply(&mut self, data: &mut [u8]) {
-        let key = u64::from(self.key) << 32 | u64::from(self.key);
         let (words, rest) = data.as_chunks_mut::<8>();
-        for word in words {
-            *word = (u64::from_ne_bytes(*word) ^ key).to_ne_bytes();
+        if words.len() >= LONG / 8 {
+            apply_long(self.key, words)
+        } else {
+            apply_words(self.key, words)
         }
         for (byte, key) in rest.iter_mut().zip(self.bytes().iter().cycle()) {
             *byte ^= key;
@@ -49,7 +51,7 @@ impl Mask {
     #[inline]
     pub(crate) fn copy(&mut self, data: &[u8], out: &mut BytesMut) {
         out.reserve(data.len());
-        let rest = self.copy_blocks::<128>(data, out);
+        let rest = if data.len() >= LONG { copy_long(*self, data, out) } else { self.copy_blocks::<128>(data, out) };
         let rest = self.copy_blocks::<64>(rest, out);
         let rest = self.copy_blocks::<32>(rest, out);
         let rest = self.copy_blocks::<16>(rest, out);
@@ -62,7 +64,7 @@ impl Mask {
     }
 
     /// Appends the front of `data`, masked, as far as it consists of `N` bytes each: whole turns of the key. The rest.
-    #[inline]
+    #[inline(always)]
     fn copy_blocks<'a, const N: usize>(&self, data: &'a [u8], out: &mut BytesMut) -> &'a [u8] {
         let (blocks, rest) = data.as_chunks::<N>();
         for block in blocks {
@@ -74,6 +76,28 @@ impl Mask {
         }
         rest
     }
+}
+
+/// From so many bytes on it is worth while to call what is compiled for the processor at hand: wider registers, which gain 5 %
+/// of a transfer of 64 KiB messages that the caches hold.
+const LONG: usize = 1024;
+
+#[inline(always)]
+fn apply_words(key: u32, words: &mut [[u8; 8]]) {
+    let key = u64::from(key) << 32 | u64::from(key);
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ key).to_ne_bytes();
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn apply_long(key: u32, words: &mut [[u8; 8]]) {
+    apply_words(key, words);
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn copy_long<'a>(mask: Mask, data: &'a [u8], out: &mut BytesMut) -> &'a [u8] {
+    mask.copy_blocks::<128>(data, out)
 }
 
 #[cfg(test)]
@@ -97,6 +121,24 @@ mod tests {
                 mask.apply(&mut masked[..cut]);
                 mask.apply(&mut masked[cut..]);
                 assert_eq!(masked, by_the_book(&data[..len]), "length {len}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_payloads_are_by_the_book_too() {
+        let data: Vec<u8> = (0..=255).cycle().take(3 * LONG + 300).collect();
+        for len in (LONG - 9..LONG + 140).chain(data.len() - 140..data.len()) {
+            for cut in 0..9 {
+                let (mut applied, mut copied) = (data[..len].to_vec(), BytesMut::new());
+                let mut mask = Mask::new(u32::from_ne_bytes(KEY));
+                mask.apply(&mut applied[..cut]);
+                mask.apply(&mut applied[cut..]);
+                let mut mask = Mask::new(u32::from_ne_bytes(KEY));
+                mask.copy(&data[..cut], &mut copied);
+                mask.copy(&data[cut..len], &mut copied);
+                assert_eq!(applied, by_the_book(&data[..len]), "length {len}, cut at {cut}");
+                assert_eq!(copied, applied, "length {len}, cut at {cut}");
             }
         }
     }
