@@ -60,12 +60,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io<T> {
         self.engine.round(transport, &mut Context::from_waker(&self.waker), reads)
     }
 
-    /// See [`Engine::answer`].
-    fn answer(&mut self, outbound: MutexGuard<'_, Outbound>) -> Poll<()> {
-        let Some(transport) = &mut self.transport else { return Poll::Pending };
-        self.engine.answer(transport, &mut Context::from_waker(&self.waker), outbound)
-    }
-
     /// Drops the transport.
     pub(super) fn shut(&mut self) {
         self.transport = None;
@@ -192,7 +186,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
             return self.shared.wake_driver();
         };
         io.engine.begin(Some(Half::Writer));
-        let is_left = io.answer(outbound).is_ready() || !io.engine.is_open();
+        io.engine.exchange_with(outbound);
+        let is_left = io.round(false).is_ready() || !io.engine.is_open();
         self.end_turn(io, if is_left { Step::Driver } else { Step::Waits });
     }
 }

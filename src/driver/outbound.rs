@@ -205,11 +205,6 @@ impl Outbound {
 
     // ---- the driver's side ----
 
-    /// All there is to do, if that is to write what lies in one piece.
-    pub(super) fn only_piece(&self) -> Option<&[u8]> {
-        if self.requests.is_none() && matches!(self.state, WriteState::Open) { self.outbox.only_piece() } else { None }
-    }
-
     /// Notes what the driver still holds and what it has counted. A writer that waits is woken at half the mark, or
     /// when nothing more is taken.
     pub(crate) fn report(&mut self, connection: &Connection) -> Option<Waker> {

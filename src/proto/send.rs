@@ -274,27 +274,6 @@ impl Outbox {
         }
     }
 
-    /// All there is, if it lies in one piece and goes on the wire as it is, unless this end compresses.
-    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
-        match self.pieces.front() {
-            _ if self.pieces.len() != 1 => None,
-            Some(Piece::Frames(frames)) => Some(frames),
-            Some(Piece::Shared(frame)) if frame.body.is_empty() => Some(&frame.head),
-            _ => None,
-        }
-    }
-
-    /// [`only_piece`](Self::only_piece) has been written.
-    pub(crate) fn clear_written(&mut self) {
-        if let Some(Piece::Frames(frames)) = self.pieces.pop_front() {
-            spare::keep(frames);
-        }
-        self.len = 0;
-        if let Some(open) = &mut self.open {
-            open.last_header = None;
-        }
-    }
-
     /// Gives all that waits to the driver; `into` must be empty.
     pub(crate) fn fetch(&mut self, into: &mut VecDeque<Piece>) -> usize {
         debug_assert!(into.is_empty());

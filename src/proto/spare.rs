@@ -48,22 +48,15 @@ pub(super) fn take(len: usize) -> BytesMut {
     spare.unwrap_or_else(|| BytesMut::with_capacity(len))
 }
 
-/// Keeps the memory of what has been written.
-pub(super) fn keep(mut written: BytesMut) {
-    if SIZES.contains(&written.len()) {
-        written.clear();
-        // What stood in front of it has been written as well: all of the memory is to count, and to be used.
-        let _ = written.try_reclaim(written.capacity() + 1);
-        SPARE.with_borrow_mut(|spare| spare.keep(written));
-    }
-}
-
-/// The same, if nobody else holds it.
-pub(super) fn keep_unshared(written: Bytes) {
+/// Keeps the memory of what has been written, if nobody else holds it.
+pub(super) fn keep(written: Bytes) {
     if SIZES.contains(&written.len())
-        && let Ok(written) = written.try_into_mut()
+        && let Ok(mut buffer) = written.try_into_mut()
     {
-        keep(written);
+        buffer.clear();
+        // What stood in front of it has been written as well: all of the memory is to count, and to be used.
+        let _ = buffer.try_reclaim(buffer.capacity() + 1);
+        SPARE.with_borrow_mut(|spare| spare.keep(buffer));
     }
 }
 
@@ -77,21 +70,21 @@ mod tests {
         let mut front = BytesMut::zeroed(64 * 1024).freeze();
         let address = front.as_ptr();
         let rest = front.split_off(60 * 1024);
-        keep_unshared(front);
-        keep_unshared(rest);
+        keep(front);
+        keep(rest);
         assert_eq!(take(64 * 1024).as_ptr(), address);
     }
 
     #[test]
     fn what_somebody_holds_is_not_used_again_and_what_is_kept_is_bounded() {
         let held = Bytes::from(vec![7; 64 * 1024]);
-        keep_unshared(held.clone());
+        keep(held.clone());
         let mut other = take(64 * 1024);
         other.resize(64 * 1024, 9);
         assert!(held.iter().all(|byte| *byte == 7));
         for size in [4, 5, 60, 128, 256, 4, 100].map(|kib| kib * 1024) {
             for _ in 0..100 {
-                keep_unshared(BytesMut::zeroed(size).freeze());
+                keep(BytesMut::zeroed(size).freeze());
                 let (size, capacities) = SPARE
                     .with_borrow(|spare| (spare.size, spare.buffers.iter().map(BytesMut::capacity).sum::<usize>()));
                 assert!(size <= KEPT && size == capacities, "{size} of {capacities}");

@@ -312,9 +312,9 @@ impl Stage {
             self.written -= len;
             match self.items.pop_front() {
                 Some(Item::Control(_)) => self.control_staged -= len,
-                Some(Item::Frames(frames)) => spare::keep_unshared(frames),
+                Some(Item::Frames(frames)) => spare::keep(frames),
                 // On a server they are the application's.
-                Some(Item::Body(payload)) if self.role == Role::Client => spare::keep_unshared(payload),
+                Some(Item::Body(payload)) if self.role == Role::Client => spare::keep(payload),
                 _ => {}
             }
         }

@@ -1,13 +1,23 @@
-//! Faults of the transport while each message is answered as it comes: an answer goes to the transport from where it was
-//! made, past everything in which it would wait.
+//! Faults of the transport while each message is answered as it comes: an answer is written by who sends it.
 
-use tokio::{io::BufStream, time::timeout};
+use std::{
+    io,
+    pin::Pin,
+    sync::mpsc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufStream, ReadBuf},
+    time::timeout,
+};
 use wsstream::{CloseCode, CloseInfo, Config, ConnectionError, Message, Negotiated, Role, WebSocketStream};
 
 use super::{
     faulty::{BENIGN, FATAL, Fault, Faulty},
     harness::AN_HOUR,
-    support::{BOTH, WIDE, next, other, pattern},
+    support::{BINARY, BOTH, WIDE, frame, next, other, pattern},
     transfer::{Io, decode},
 };
 
@@ -86,4 +96,65 @@ async fn an_answer_survives_whatever_a_slow_transport_takes_of_it_and_no_fault_t
             }
         }
     }
+}
+
+/// Brings one message after each write, and wakes whoever writes while it is being asked.
+struct Restless {
+    input: Vec<u8>,
+    refuses: bool,
+}
+
+impl AsyncRead for Restless {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.input.is_empty() {
+            return Poll::Pending;
+        }
+        buf.put_slice(&std::mem::take(&mut self.input));
+        cx.waker().wake_by_ref();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Restless {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        cx.waker().wake_by_ref();
+        self.refuses = !self.refuses;
+        if self.refuses {
+            return Poll::Pending;
+        }
+        self.input = frame(Role::Client, true, BINARY, b"?");
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_transport_may_wake_while_it_is_given_an_answer() {
+    // The lock that who is woken takes was once held meanwhile. What hangs in a lock is not ended by any timer of its thread.
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let transport = Restless { input: Vec::new(), refuses: false };
+            let mut ws =
+                WebSocketStream::from_upgraded(transport, "", Role::Server, Negotiated::default(), Config::default());
+            ws.send("begin").await.unwrap();
+            // A writer that has waited is looked for by who is woken.
+            ws.flush().await.unwrap();
+            for _ in 0..10 {
+                let message = next(&mut ws).await.unwrap().unwrap();
+                assert_eq!(message.as_bytes(), b"?");
+                ws.send("!").await.unwrap();
+            }
+        });
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(60)).expect("it does not hang");
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use super::Engine;
 use crate::{
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// The same for who has the lock already.
-    fn exchange_with(&mut self, outbound: MutexGuard<'_, Outbound>) {
+    pub(in crate::driver) fn exchange_with(&mut self, outbound: MutexGuard<'_, Outbound>) {
         let carried = Carried::over(&mut self.connection, &mut self.now, outbound);
         self.carry_out(carried);
     }
@@ -92,43 +92,6 @@ impl Engine {
         if self.connection.is_open() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Writes what has just been accepted, once. If it lies in one piece and there is nothing else, as with most answers, the
-    /// transport gets it from there. `Ready`: there is more.
-    pub(in crate::driver) fn answer<T>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-        mut outbound: MutexGuard<'_, Outbound>,
-    ) -> Poll<()>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let is_all = self.connection.takes_shortcuts() && !self.shared.is_asked();
-        let Some(frames) = outbound.only_piece().filter(|_| is_all) else {
-            self.exchange_with(outbound);
-            return self.round(transport, cx, false);
-        };
-        let len = frames.len();
-        let written = Pin::new(&mut *transport).poll_write(cx, frames);
-        if matches!(written, Poll::Ready(Ok(written)) if written == len) {
-            self.connection.wrote_unstaged(len, self.now);
-            self.all_fetched = true;
-            outbound.outbox.clear_written();
-            let writer = outbound.report(&self.connection);
-            drop(outbound);
-            self.wake(writer, Half::Writer);
-            let _ = self.flush(transport, cx);
-            return Poll::Pending;
-        }
-        self.exchange_with(outbound);
-        if written.is_pending() {
-            return self.round(transport, cx, false);
-        }
-        self.connection.fill(self.all_fetched, &mut mask_key);
-        let _ = self.written(written);
-        Poll::Ready(())
-    }
-
     fn write_transport<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
         let transport = Pin::new(transport);
         let written = match self.connection.only_slice() {
@@ -139,11 +102,6 @@ impl Engine {
                 transport.poll_write_vectored(cx, &slices[..used])
             }
         };
-        self.written(written)
-    }
-
-    /// What the transport said to a write of what is staged.
-    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<()> {
         match written {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(len)) => self.connection.wrote(len, self.now),

@@ -68,17 +68,6 @@ impl Connection {
     /// The transport has taken `len` bytes.
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
         self.stage.advance(len);
-        self.passed_on(len, now);
-    }
-
-    /// It has taken all of the outbox, past the stage.
-    pub(crate) fn wrote_unstaged(&mut self, len: usize, now: Instant) {
-        self.keepalive.used(now);
-        self.passed_on(len, now);
-    }
-
-    #[inline]
-    fn passed_on(&mut self, len: usize, now: Instant) {
         self.bytes_sent += len as u64;
         self.unflushed = true;
         if let Some(since) = self.blocked.take() {
@@ -91,11 +80,6 @@ impl Connection {
     /// The connection is open, and all that it was given is on its way.
     pub(crate) fn has_nothing_to_say(&self) -> bool {
         self.phase == Phase::Open && !self.unflushed && self.stage.is_empty()
-    }
-
-    /// What is accepted next may go to the transport as it lies in the outbox.
-    pub(crate) fn takes_shortcuts(&self) -> bool {
-        self.has_nothing_to_say() && !self.is_compressing()
     }
 
     /// The transport is to be flushed when nothing is left to write.
