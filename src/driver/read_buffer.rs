@@ -23,6 +23,14 @@ const GATHER_MAX: usize = 4 * 1024 * 1024;
 /// header announces gets none.
 const GATHER_RATIO: usize = 64;
 
+/// A read that fills less than one in so many parts of its buffer is copied out of it if it is to wait in a queue, which then
+/// keeps no more than so many times what it holds.
+const QUEUED_SHARE: usize = 2;
+
+/// The same if the reader is waiting for it, and has let go of it before the next read if it is quick. There a copy is a tenth
+/// of what receiving costs.
+const AWAITED_SHARE: usize = 8;
+
 thread_local! {
     /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
@@ -128,11 +136,11 @@ impl ReadBuffer {
         }
     }
 
-    /// A read has brought `len` bytes.
-    pub(crate) fn filled(&mut self, len: usize) {
+    /// A read has brought `len` bytes; `is_awaited`: the reader takes them at once.
+    pub(crate) fn filled(&mut self, len: usize, is_awaited: bool) {
         self.is_short = len < self.asked;
-        // What waits in a queue then keeps no more memory than it counts for, and the buffer is free for the next read.
-        self.copies = !self.gathers && len < self.size / 2;
+        let share = if is_awaited { AWAITED_SHARE } else { QUEUED_SHARE };
+        self.copies = !self.gathers && len < self.size / share;
         self.weight = if self.gathers || self.copies { 1 } else { self.size.div_ceil(len) };
     }
 
@@ -141,7 +149,7 @@ impl ReadBuffer {
         self.is_short
     }
 
-    /// What `bytes` taken from it count for: views of a buffer that is half full keep all of it alive.
+    /// What `bytes` taken from it count for: views of a buffer keep all of it alive, however much of it was filled.
     pub(crate) fn charge(&self, bytes: usize) -> usize {
         bytes * self.weight
     }
@@ -244,7 +252,7 @@ mod tests {
             assert!(asked > 0 && buffer.capacity() >= asked);
             let len = asked.min(left).min(bytes.len());
             buffer.extend_from_slice(&bytes[..len]);
-            read.filled(len);
+            read.filled(len, outcome.reads % 2 == 0);
             bytes = &bytes[len..];
             left = if left == len { burst } else { left - len };
             outcome.reads += 1;
@@ -310,7 +318,7 @@ mod tests {
         let mut read = ReadBuffer::default();
         let (buffer, _) = read.prepare(Ahead::default(), true);
         buffer.extend_from_slice(&[1; 200 * KIB]);
-        read.filled(200 * KIB);
+        read.filled(200 * KIB, false);
         let mut chunk = read.input.split();
         read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, ..Ahead::default() });
         let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
@@ -330,7 +338,7 @@ mod tests {
                 assert_eq!(asked, READ_BUFFER);
                 addresses.push(buffer.as_ptr());
                 buffer.extend_from_slice(part);
-                read.filled(part.len());
+                read.filled(part.len(), false);
                 let mut chunks: Vec<Chunk> = Vec::new();
                 while receiver.decode(&mut read.input, false, &mut |chunk| chunks.push(chunk)).unwrap().is_some() {}
                 if let Some(mut last) = chunks.pop().filter(|last| last.first && !last.last) {
@@ -351,7 +359,7 @@ mod tests {
             let mut read = ReadBuffer::default();
             let (buffer, asked) = read.prepare(Ahead::default(), true);
             buffer.resize(asked, 7);
-            read.filled(asked);
+            read.filled(asked, false);
             let input = read.input.split();
             let mut chunk = BytesMut::from(&input[..came]);
             read.gather(&mut chunk, Ahead { missing: 10_000, message: 10_000, ..Ahead::default() });
@@ -360,11 +368,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_awaited_is_copied_only_if_it_is_small_and_counts_for_what_it_keeps() {
+        // It was copied up to half of the buffer, which one end of a large transfer spent a tenth of its time on.
+        for (len, is_awaited, copies, weight) in [
+            (READ_BUFFER / 8 - 1, true, true, 1),
+            (READ_BUFFER / 8, true, false, 8),
+            (READ_BUFFER / 2 - 1, true, false, 3),
+            (READ_BUFFER / 2 - 1, false, true, 1),
+            (READ_BUFFER / 2, false, false, 2),
+            (READ_BUFFER, false, false, 1),
+        ] {
+            let mut read = ReadBuffer::default();
+            let (buffer, _) = read.prepare(Ahead::default(), false);
+            buffer.resize(len, 7);
+            read.filled(len, is_awaited);
+            assert_eq!((read.copies(), read.charge(1)), (copies, weight), "{len} bytes, awaited: {is_awaited}");
+        }
+    }
+
+    #[test]
     fn a_header_that_announces_much_gets_no_memory_before_payload_has_come() {
         for (came, reserves) in [(0, false), (1, false), (16 * KIB, false), (64 * KIB, true)] {
             let mut read = ReadBuffer::default();
             read.prepare(Ahead::default(), true);
-            read.filled(came + 10);
+            read.filled(came + 10, false);
             let mut chunk = BytesMut::from(&vec![7; came][..]);
             let missing = (4 * MIB - came) as u64;
             read.gather(

@@ -63,7 +63,7 @@ impl Engine {
         match read {
             Ok(0) => self.connection.eof(),
             Ok(len) => {
-                self.read.filled(len);
+                self.read.filled(len, self.half == Some(Half::Reader));
                 self.connection.arrived(len, self.now);
             }
             Err(error) => self.connection.read_failed(error),
