@@ -6,8 +6,11 @@
 #![cfg_attr(not(test), allow(dead_code))]
 
 pub(crate) mod applications;
+pub(crate) mod bench;
 pub(crate) mod model;
 
+#[cfg(test)]
+mod answering;
 #[cfg(test)]
 mod by_the_book;
 #[cfg(test)]
@@ -33,7 +36,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use self::model::Frame;
+pub(crate) use self::bench::{Bench, Pair};
 use super::{
     connection::{Connection, Event},
     send::Outbox,
@@ -375,165 +378,6 @@ impl Endpoint {
 
     fn deadline(&self) -> Option<Instant> {
         if self.connection.is_done() { None } else { self.connection.deadline() }
-    }
-}
-
-/// An endpoint against a scripted peer: bytes in, bytes out.
-pub(crate) struct Bench {
-    pub(crate) end: Endpoint,
-    incoming: Pipe,
-    outgoing: Pipe,
-    now: Instant,
-}
-
-impl Bench {
-    fn new(role: Role) -> Self {
-        Self::with(role, &config())
-    }
-
-    pub(crate) fn with(role: Role, config: &Config) -> Self {
-        let now = Instant::now();
-        Self {
-            end: Endpoint::new(role, config, now),
-            incoming: Pipe::new(usize::MAX),
-            outgoing: Pipe::new(usize::MAX),
-            now,
-        }
-    }
-
-    /// The peer sends bytes.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> &mut Self {
-        self.incoming.push(bytes);
-        self.settle()
-    }
-
-    /// The peer sends a frame as it should be.
-    fn hear_frame(&mut self, first: u8, payload: &[u8]) -> &mut Self {
-        let bytes = frame(other(self.end.role), first, payload);
-        self.hear(&bytes)
-    }
-
-    fn hear_close(&mut self, code: u16, reason: &str) -> &mut Self {
-        self.hear_frame(CLOSE, &close_body(code, reason))
-    }
-
-    /// The peer ends the transport.
-    pub(crate) fn hear_end(&mut self) -> &mut Self {
-        self.incoming.ended = true;
-        self.settle()
-    }
-
-    /// Everything that can happen without time going on.
-    fn settle(&mut self) -> &mut Self {
-        while self.end.turn(self.now, &mut self.incoming, &mut self.outgoing) {}
-        self
-    }
-
-    /// The peer takes bytes from the transport.
-    fn take(&mut self, len: usize) -> &mut Self {
-        self.outgoing.pop(len);
-        self.settle()
-    }
-
-    /// Lets time go on.
-    fn wait(&mut self, time: Duration) -> &mut Self {
-        let until = self.now + time;
-        self.settle();
-        while let Some(deadline) = self.end.deadline().filter(|deadline| *deadline <= until) {
-            self.now = self.now.max(deadline);
-            self.end.timed_out(self.now);
-            self.settle();
-        }
-        self.now = until;
-        self
-    }
-
-    /// Lets time go on to the end of the connection: how long it took.
-    pub(crate) fn run_out(&mut self) -> Duration {
-        let start = self.now;
-        self.settle();
-        while !self.end.connection.is_done() {
-            let deadline = self.end.deadline().expect("a phase without a deadline");
-            self.now = self.now.max(deadline);
-            assert!(self.now - start < FOREVER, "the deadlines never end");
-            self.end.timed_out(self.now);
-            self.settle();
-        }
-        self.now - start
-    }
-
-    /// The frames that the endpoint has sent; the last may be incomplete.
-    fn said(&self) -> Vec<Frame> {
-        model::frames(self.end.role, &self.outgoing.log)
-    }
-
-    /// First byte and payload of the last frame sent.
-    pub(crate) fn last_said(&self) -> (u8, Vec<u8>) {
-        let last = self.said().pop().expect("it said something");
-        assert!(last.complete);
-        (last.first, last.payload)
-    }
-
-    pub(crate) fn ending(&self) -> Result<CloseInfo, ConnectionError> {
-        self.end.ending().expect("the ending is certain")
-    }
-}
-
-/// Two endpoints, two pipes between them.
-pub(crate) struct Pair {
-    pub(crate) client: Endpoint,
-    pub(crate) server: Endpoint,
-    up: Pipe,
-    down: Pipe,
-    now: Instant,
-}
-
-impl Pair {
-    pub(crate) fn new(config: &Config, capacity: usize) -> Self {
-        let now = Instant::now();
-        Self {
-            client: Endpoint::new(Role::Client, config, now),
-            server: Endpoint::new(Role::Server, config, now),
-            up: Pipe::new(capacity),
-            down: Pipe::new(capacity),
-            now,
-        }
-    }
-
-    fn turn(&mut self) -> bool {
-        let client = self.client.turn(self.now, &mut self.down, &mut self.up);
-        let server = self.server.turn(self.now, &mut self.up, &mut self.down);
-        client || server
-    }
-
-    fn settle(&mut self) {
-        while self.turn() {}
-    }
-
-    fn is_done(&self) -> bool {
-        self.client.connection.is_done() && self.server.connection.is_done()
-    }
-
-    /// Lets time go on to the next deadline, if there is one before `until`.
-    fn wait(&mut self, until: Instant) -> bool {
-        let next = [&self.client, &self.server].into_iter().filter_map(Endpoint::deadline).min();
-        let Some(deadline) = next.filter(|deadline| *deadline <= until) else { return false };
-        self.now = self.now.max(deadline);
-        for end in [&mut self.client, &mut self.server] {
-            end.timed_out(self.now);
-        }
-        true
-    }
-
-    /// Lets time go on to the end of both: how long it took.
-    fn run_out(&mut self) -> Duration {
-        let start = self.now;
-        self.settle();
-        while !self.is_done() {
-            assert!(self.wait(start + FOREVER), "no deadline, or no end of them");
-            self.settle();
-        }
-        self.now - start
     }
 }
 
