@@ -73,7 +73,6 @@ pub(crate) async fn run<L: Connection>(case: Case, scale: Scale) -> Result<Recei
             }
         };
         tokio::select! {
-            biased; // the sender says that it goes before it does
             told = Director { case, scale, speed, between: &between, control }.run() => told?,
             ended = consume => return ended,
         }

@@ -103,6 +103,8 @@ async fn count(send: impl Future<Output = Result<()>>, mut control: Control, idl
         }
     }
     control.signal().await?;
+    // The connection ends after the receiver has heard that, not beside it: who reads it would take that for a fault.
+    let _ = control.wait().await;
     let (mut from, to) = (seen[0], seen[1]);
     if to.0 - from.0 < Duration::from_millis(1) {
         from = Default::default(); // the run was ended before
