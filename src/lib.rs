@@ -84,7 +84,7 @@
 //! decompressor.
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
-//! chunk kept for long may keep 256 KiB; what a read of less than 32 KiB brings is copied out, and up to 128 KiB what finds
+//! chunk kept for long may keep 256 KiB; what a read of less than 64 KiB brings is copied out, and up to 128 KiB what finds
 //! nobody waiting for it.
 //!
 //! Control frames that stand behind unread data cannot be seen before it is read. A reader that lags for ever therefore

@@ -23,13 +23,10 @@ const GATHER_MAX: usize = 4 * 1024 * 1024;
 /// header announces gets none.
 const GATHER_RATIO: usize = 64;
 
-/// A read that fills less than one in so many parts of its buffer is copied out of it if it is to wait in a queue, which then
-/// keeps no more than so many times what it holds.
-const QUEUED_SHARE: usize = 2;
-
-/// The same if the reader is waiting for it, and has let go of it before the next read if it is quick. There a copy is a tenth
-/// of what receiving costs.
-const AWAITED_SHARE: usize = 8;
+/// So much is not copied out of its buffer if the reader is waiting for it, and has let go of it before the next read if it is
+/// quick: there a copy is a tenth of what receiving costs. Who keeps it keeps at most four times as much, as long as it
+/// counts for.
+const SHARED_FROM: usize = 64 * 1024;
 
 thread_local! {
     /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
@@ -139,8 +136,9 @@ impl ReadBuffer {
     /// A read has brought `len` bytes; `is_awaited`: the reader takes them at once.
     pub(crate) fn filled(&mut self, len: usize, is_awaited: bool) {
         self.is_short = len < self.asked;
-        let share = if is_awaited { AWAITED_SHARE } else { QUEUED_SHARE };
-        self.copies = !self.gathers && len < self.size / share;
+        // What waits in a queue then keeps no more memory than twice what it holds, and the buffer is free for the next read.
+        let is_shared = len >= self.size / 2 || (is_awaited && len >= SHARED_FROM);
+        self.copies = !self.gathers && !is_shared;
         self.weight = if self.gathers || self.copies { 1 } else { self.size.div_ceil(len) };
     }
 
@@ -371,8 +369,8 @@ mod tests {
     fn what_is_awaited_is_copied_only_if_it_is_small_and_counts_for_what_it_keeps() {
         // It was copied up to half of the buffer, which one end of a large transfer spent a tenth of its time on.
         for (len, is_awaited, copies, weight) in [
-            (READ_BUFFER / 8 - 1, true, true, 1),
-            (READ_BUFFER / 8, true, false, 8),
+            (SHARED_FROM - 1, true, true, 1),
+            (SHARED_FROM, true, false, 4),
             (READ_BUFFER / 2 - 1, true, false, 3),
             (READ_BUFFER / 2 - 1, false, true, 1),
             (READ_BUFFER / 2, false, false, 2),

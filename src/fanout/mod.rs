@@ -30,9 +30,10 @@
 //! has to be given it: memory is the largest lag, at most the largest budget and one message, and what
 //! [`keep_for_late`](Fanout::keep_for_late) says. It is framed once: connections in the server's role send the same
 //! bytes, payload of more than a KiB without a copy for each; from eight receivers on it is copied once for all, behind its
-//! header. A client masks every frame with a key of its own (RFC 6455, 5.3), so
-//! where the receiver's connection is a client, frames are made for it alone; the payload before masking is shared all the
-//! same. A receiver that is behind gets several frames in one write.
+//! header. With fewer it keeps alive what it is a part of: chunks of another connection, passed on as they come, up to four
+//! times what they count for. A client masks every frame with a key of its own (RFC 6455, 5.3), so where the receiver's
+//! connection is a client, frames are made for it alone; the payload before masking is shared all the same. A receiver that
+//! is behind gets several frames in one write.
 //!
 //! Receivers that keep up are served by one task of the fan-out, each with one write: to wake the tasks of hundreds for that
 //! costs more. A receiver's own task comes in where its transport did not take everything, and where that one task cannot keep
