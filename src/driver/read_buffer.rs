@@ -386,10 +386,11 @@ mod tests {
 
     #[test]
     fn a_header_that_announces_much_gets_no_memory_before_payload_has_come() {
-        for (came, reserves) in [(0, false), (1, false), (16 * KIB, false), (64 * KIB, true)] {
+        let cases = [(0, false), (1, false), (16 * KIB, false), (64 * KIB, true)];
+        for ((came, reserves), is_awaited) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
             let mut read = ReadBuffer::default();
             read.prepare(Ahead::default(), true);
-            read.filled(came + 10, false);
+            read.filled(came + 10, is_awaited);
             let mut chunk = BytesMut::from(&vec![7; came][..]);
             let missing = (4 * MIB - came) as u64;
             read.gather(

@@ -8,6 +8,7 @@ use super::{
     other,
 };
 use crate::{close::CloseInfo, config::Config, error::ConnectionError, role::Role};
+
 /// An endpoint against a scripted peer: bytes in, bytes out.
 pub(crate) struct Bench {
     pub(crate) end: Endpoint,
