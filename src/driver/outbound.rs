@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::channel::oneshot;
+use tokio::runtime::Handle;
 
 use super::now;
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// Bytes that a writer which never has to wait writes itself before others get their turn.
 const TURN: usize = 512 * 1024;
+
+/// The same on several threads, unless so much is written at once. Giving way wakes another thread there, which takes over
+/// one of the ends, and with it the way of each byte from one core to the other.
+const LONG_TURN: usize = 8 * 1024 * 1024;
 
 /// What the application wants, until the driver has seen it.
 #[derive(Debug, Default)]
@@ -60,6 +65,8 @@ pub(crate) struct Outbound {
     is_full: bool,
     /// Bytes that the writer has written itself since it gave way or waited.
     turn: usize,
+    /// When that is enough.
+    max_turn: usize,
     /// The driver is gone, and the transport with it.
     pub(crate) closed: bool,
     /// The driver has nothing to write: the next frame must wake it.
@@ -87,6 +94,7 @@ impl Outbound {
             is_called: false,
             is_full: false,
             turn: 0,
+            max_turn: max_turn(),
             closed: false,
             driver_idle: true,
             stats: DirectionStats::default(),
@@ -163,7 +171,8 @@ impl Outbound {
     /// The writer has written `len` bytes itself: whether others come first now.
     pub(crate) fn must_give_way(&mut self, len: usize) -> bool {
         self.turn += len;
-        let is_over = self.turn >= TURN && matches!(self.state, WriteState::Open);
+        let is_long = len >= TURN || self.turn >= self.max_turn;
+        let is_over = is_long && matches!(self.state, WriteState::Open);
         if is_over {
             self.turn = 0;
         }
@@ -230,4 +239,10 @@ impl Outbound {
         self.requests = None;
         self.writer.take()
     }
+}
+
+/// See [`LONG_TURN`].
+fn max_turn() -> usize {
+    let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+    if threads == 1 { TURN } else { LONG_TURN }
 }

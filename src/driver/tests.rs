@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use super::{
     engine::{Engine, end},
     in_place::{Half, InPlace},
-    outbound::WriteState,
+    outbound::{Outbound, WriteState},
     *,
 };
 use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream};
@@ -352,4 +352,22 @@ async fn a_writer_that_is_woken_to_write_and_brings_more_instead_loses_nothing()
     }
     drop(soon(sending).await);
     assert_eq!(begin.elapsed(), Duration::ZERO, "nobody had to wait for the clock");
+}
+
+#[test]
+fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
+    const KIB: usize = 1024;
+    let turns = || {
+        [100, 64 * KIB, 256 * KIB, 1024 * KIB].map(|written| {
+            let mut outbound = Outbound::new(Role::Server, &config(), None);
+            let writes = 1 + (0..).take_while(|_| !outbound.must_give_way(written)).count();
+            assert!(writes == 1 || !outbound.must_give_way(written), "each turn begins anew");
+            writes * written / KIB
+        })
+    };
+    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let one = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    assert_eq!(turns(), [512, 512, 512, 1024]);
+    assert_eq!(one.block_on(async { turns() }), turns());
+    assert_eq!(several.block_on(async { turns() }), [8 * KIB, 8 * KIB, 8 * KIB, KIB]);
 }

@@ -2,7 +2,9 @@
 //!
 //! They count operations, 128 to a turn ([`tokio::task::coop`]). One of these may write a MiB, so that here it is bytes that
 //! count. The gain is not only fairness: a thread that looks after both ends of a transfer, or passes on what it has read, finds
-//! it in the cache if not too much of it is under way. On one thread that is a third of the time.
+//! it in the cache if not too much of it is under way. On one thread that is a third of the time. Where there are several, giving
+//! way brings in another of them, and the bytes from cache to cache, so that it is seldom done; how much is enough is said
+//! where the bytes are counted, in `driver/outbound.rs`.
 //!
 //! They are not paid for with that budget: it is the task's, and what is polled in it after the writer would find it spent,
 //! every time. A timer next to an upload would never go off.
