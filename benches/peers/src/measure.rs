@@ -93,16 +93,27 @@ fn kib(text: &str, key: &str) -> Result<u64> {
 const CONGESTION: &str = "cubic";
 
 /// The size of the socket's buffers asked for. Left alone, the kernel grows the receive buffer to a size that is another one
-/// for each connection, and raw TCP is up to twice as fast with one size as with another.
+/// for each connection, and raw TCP is up to twice as fast with one size as with another. The environment may set another one,
+/// in bytes, or `kernel` to leave it alone: whoever is started by this process has it too.
 const SOCKET_BUFFER: u32 = 1 << 20;
+
+fn socket_buffer() -> Result<Option<u32>> {
+    match std::env::var("SOCKET_BUFFER") {
+        Ok(kernel) if kernel == "kernel" => Ok(None),
+        Ok(bytes) => Ok(Some(bytes.parse().context("SOCKET_BUFFER is a number of bytes, or `kernel`")?)),
+        Err(_) => Ok(Some(SOCKET_BUFFER)),
+    }
+}
 
 /// A socket as every benchmark uses it. A kernel without that congestion control or with lower limits for buffers gives what
 /// it has, which [`socket_settings`] tells the report.
 pub fn socket() -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    if let Some(bytes) = socket_buffer()? {
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
+    }
     let _ = setsockopt(&socket, TcpCongestion, &OsString::from(CONGESTION));
     Ok(socket)
 }
@@ -114,7 +125,10 @@ pub fn socket_settings() -> Result<String> {
     let congestion = congestion.to_string_lossy();
     let congestion = congestion.trim_end_matches('\0');
     let (receive, send) = (socket.recv_buffer_size()? / 1024, socket.send_buffer_size()? / 1024);
-    Ok(format!("congestion control {congestion}, socket buffers of {receive} KiB to receive and {send} KiB to send"))
+    let grows = if socket_buffer()?.is_none() { " at first, as the kernel grows them" } else { "" };
+    Ok(format!(
+        "congestion control {congestion}, socket buffers of {receive} KiB to receive and {send} KiB to send{grows}"
+    ))
 }
 
 /// Keeps this process on one core, the last that it may use: round trips over two cores of a virtual machine time how
