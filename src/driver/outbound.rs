@@ -22,7 +22,7 @@ use crate::{
 /// Bytes that a writer which never has to wait writes itself before others get their turn.
 const TURN: usize = 512 * 1024;
 
-/// The same on several threads, unless so much is written at once. Giving way wakes another thread there, which takes over
+/// The same on several threads, unless [`TURN`] is written at once. Giving way wakes another thread there, which takes over
 /// one of the ends, and with it the way of each byte from one core to the other.
 const LONG_TURN: usize = 8 * 1024 * 1024;
 

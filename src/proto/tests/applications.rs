@@ -72,10 +72,18 @@ struct Application {
 }
 
 impl Application {
-    /// ASCII, so that it may be text.
-    fn payload(&mut self, len: usize) -> Vec<u8> {
+    /// ASCII, so that it may be text; some of what is binary is noise, which is stored where the rest is compressed.
+    fn payload(&mut self, kind: MessageKind, len: usize) -> Vec<u8> {
         let start = self.next;
         self.next = (start + len) % 127;
+        if kind == MessageKind::Binary && start % 2 == 1 {
+            let mut state = start as u32;
+            let noise = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            });
+            return noise.take(len).collect();
+        }
         (start..start + len).map(|at| (at % 127) as u8).collect()
     }
 
@@ -85,7 +93,7 @@ impl Application {
         let is_open = self.open.is_some();
         match op {
             Op::Send(_, kind, len) if writable && !is_open => {
-                let payload = self.payload(*len);
+                let payload = self.payload(*kind, *len);
                 self.headers += 1 + len / 125;
                 end.send(*kind, payload.clone());
                 self.accepted.push((*kind, payload));
@@ -115,12 +123,12 @@ impl Application {
     }
 
     fn chunk(&mut self, len: usize, end: &mut Endpoint) {
-        let Some((.., missing)) = &self.open else { return };
-        let len = missing.map_or(len, |missing| len.min(missing as usize));
+        let Some((kind, _, missing)) = &self.open else { return };
+        let (kind, len) = (*kind, missing.map_or(len, |missing| len.min(missing as usize)));
         if len == 0 {
             return; // no application's chunk is empty when it gets here
         }
-        let payload = self.payload(len);
+        let payload = self.payload(kind, len);
         self.headers += 1 + len / 125;
         if let Some((_, data, missing)) = &mut self.open {
             data.extend(&payload);
