@@ -58,7 +58,7 @@ pub(crate) struct Inbound {
     reader: Option<Waker>,
     /// Since when the driver does not read, until half of the mark is free.
     paused: Option<Instant>,
-    /// The driver wants to know when the reader has taken everything.
+    /// The driver wants to know when the reader has done with everything.
     tell_caught_up: bool,
     stats: DirectionStats,
 }
@@ -80,7 +80,7 @@ pub(crate) enum Wake {
     Nobody,
     /// There is room again.
     Driver,
-    /// The reader has consumed everything, which the driver wanted to know.
+    /// The reader has consumed everything and come back for more, which the driver wanted to know.
     DriverCaughtUp,
 }
 
@@ -172,7 +172,7 @@ impl Inbound {
         true
     }
 
-    /// Whether there is something the reader has not consumed; then the driver is woken when it has.
+    /// Whether there is something the reader has not consumed; then the driver is woken when it has and comes back for more.
     pub(crate) fn tell_when_caught_up(&mut self) -> bool {
         let behind = self.buffered > 0 && self.discard != Discard::Everything;
         self.tell_caught_up = behind;
@@ -194,9 +194,14 @@ impl Inbound {
     /// Gives back the room of chunks that have been consumed.
     pub(crate) fn credit(&mut self, cost: usize) -> Wake {
         self.buffered -= cost;
-        let resumed = if self.buffered <= self.high_water_mark / 2 { self.resume() } else { Wake::Nobody };
+        if self.buffered <= self.high_water_mark / 2 { self.resume() } else { Wake::Nobody }
+    }
+
+    /// The reader comes back, and there is nothing: it has done with what it was given, and said what it had to say to that.
+    /// When it was given the last of it, that was still to come.
+    pub(crate) fn come_back(&mut self) -> Wake {
         let caught_up = self.buffered == 0 && std::mem::take(&mut self.tell_caught_up);
-        if caught_up { Wake::DriverCaughtUp } else { resumed }
+        if caught_up { Wake::DriverCaughtUp } else { Wake::Nobody }
     }
 
     fn resume(&mut self) -> Wake {

@@ -334,8 +334,10 @@ impl Readable {
             consumed += std::mem::take(&mut queued.cost);
         }
         let credit = if consumed > 0 { inbound.credit(consumed) } else { Wake::Nobody };
+        let caught_up = if matches!(taken, Taken::Chunks) { Wake::Nobody } else { inbound.come_back() };
         drop(inbound);
         self.wake(credit);
+        self.wake(caught_up);
         match taken {
             Taken::Chunks => Poll::Ready(Ok(true)),
             Taken::End(outcome) => Poll::Ready(outcome.map(|_| false)),

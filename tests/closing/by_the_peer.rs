@@ -88,6 +88,29 @@ async fn what_a_reader_answers_to_the_last_message_goes_before_the_close_reply()
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_a_while_goes_before_the_close_reply_too() {
+    // The reply went out as soon as the last message had been handed over, which a driver on another thread could be quick to.
+    for (role, is_whole) in [(Role::Client, true), (Role::Client, false), (Role::Server, true), (Role::Server, false)] {
+        let (ws, mut peer) = pair(role);
+        let (mut readable, mut writable) = ws.split();
+        let mut script = frame(other(role), true, TEXT, b"last words");
+        script.extend(frame(other(role), true, support::CLOSE, &support::close_body(1000, "")));
+        peer.write(&script).await;
+        if is_whole {
+            assert_eq!(within(next(&mut readable)).await.unwrap().unwrap(), Message::text("last words"));
+        } else {
+            let mut message = within(readable.next_message()).await.unwrap().unwrap();
+            while within(message.chunk()).await.unwrap().is_some() {}
+        }
+        settle().await;
+        within(writable.send("answer")).await.unwrap();
+        assert!(within(readable.next_message()).await.unwrap().is_none());
+        assert_eq!(peer.message().await, (TEXT, b"answer".to_vec()), "{role:?}, whole: {is_whole}");
+        assert_eq!(peer.expect_close().await.unwrap().0, 1000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn data_not_sent_when_the_peer_closes_makes_the_end_unclean_with_the_peers_code() {
     for role in BOTH {
         let (ws, mut peer) = pair_over(role, Config::default(), NARROW);
