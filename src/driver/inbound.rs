@@ -80,8 +80,6 @@ pub(crate) enum Wake {
     Nobody,
     /// There is room again.
     Driver,
-    /// The reader has consumed everything and come back for more, which the driver wanted to know.
-    DriverCaughtUp,
 }
 
 impl Inbound {
@@ -198,10 +196,9 @@ impl Inbound {
     }
 
     /// The reader comes back, and there is nothing: it has done with what it was given, and said what it had to say to that.
-    /// When it was given the last of it, that was still to come.
-    pub(crate) fn come_back(&mut self) -> Wake {
-        let caught_up = self.buffered == 0 && std::mem::take(&mut self.tell_caught_up);
-        if caught_up { Wake::DriverCaughtUp } else { Wake::Nobody }
+    /// When it was given the last of it, that was still to come. `true`: the driver wanted to know.
+    pub(crate) fn come_back(&mut self) -> bool {
+        self.buffered == 0 && std::mem::take(&mut self.tell_caught_up)
     }
 
     fn resume(&mut self) -> Wake {

@@ -334,10 +334,12 @@ impl Readable {
             consumed += std::mem::take(&mut queued.cost);
         }
         let credit = if consumed > 0 { inbound.credit(consumed) } else { Wake::Nobody };
-        let caught_up = if matches!(taken, Taken::Chunks) { Wake::Nobody } else { inbound.come_back() };
+        let caught_up = !matches!(taken, Taken::Chunks) && inbound.come_back();
         drop(inbound);
         self.wake(credit);
-        self.wake(caught_up);
+        if caught_up {
+            self.shared.report_caught_up();
+        }
         match taken {
             Taken::Chunks => Poll::Ready(Ok(true)),
             Taken::End(outcome) => Poll::Ready(outcome.map(|_| false)),
@@ -354,10 +356,8 @@ impl Readable {
     }
 
     fn wake(&self, wake: Wake) {
-        match wake {
-            Wake::Nobody => {}
-            Wake::Driver => self.shared.wake_driver(),
-            Wake::DriverCaughtUp => self.shared.report_caught_up(),
+        if wake == Wake::Driver {
+            self.shared.wake_driver();
         }
     }
 
