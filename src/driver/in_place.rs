@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{engine::Engine, outbound::Outbound, shared::Shared};
+use crate::message::Message;
 
 /// A half of the connection that waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,12 @@ pub(crate) trait InPlace: Send + Sync {
     fn step(&self, half: Half) -> Poll<()>;
 
     /// Writes what has just been accepted, once, and does not touch whose turn it is. What the transport does not take is
-    /// the driver's, unless somebody waits for it with a [`step`](Self::step).
-    fn write(&self, outbound: MutexGuard<'_, Outbound>);
+    /// the driver's, unless somebody waits for it with a [`step`](Self::step). Whether some of it still is where it was put.
+    fn write(&self, outbound: MutexGuard<'_, Outbound>) -> bool;
+
+    /// Accepts a message and writes it, past the outbox, in which nothing may be. `false`: it has to be put there, since
+    /// it is large, or something else comes first.
+    fn send(&self, message: &Message) -> bool;
 }
 
 impl fmt::Debug for dyn InPlace {
@@ -58,6 +63,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io<T> {
     pub(super) fn round(&mut self, reads: bool) -> Poll<()> {
         let Some(transport) = &mut self.transport else { return Poll::Pending };
         self.engine.round(transport, &mut Context::from_waker(&self.waker), reads)
+    }
+
+    /// See [`Engine::send`].
+    fn send(&mut self, message: &Message) -> Option<Poll<()>> {
+        let transport = self.transport.as_mut()?;
+        self.engine.send(transport, &mut Context::from_waker(&self.waker), message)
     }
 
     /// Drops the transport.
@@ -177,18 +188,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
         if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    fn write(&self, outbound: MutexGuard<'_, Outbound>) {
+    fn write(&self, outbound: MutexGuard<'_, Outbound>) -> bool {
         let _guard = WakeOnPanic(&self.shared);
         // Under both locks, in the wrong order: but nobody is waited for here.
         let io = if self.shared.turn.has_ended() { None } else { self.io.try_lock().ok() };
         let Some(mut io) = io else {
             drop(outbound);
-            return self.shared.wake_driver();
+            self.shared.wake_driver();
+            return true;
         };
         io.engine.begin(Some(Half::Writer));
         io.engine.exchange_with(outbound);
         let is_left = io.round(false).is_ready() || !io.engine.is_open();
+        let is_queued = !io.engine.has_fetched_all();
         self.end_turn(io, if is_left { Step::Driver } else { Step::Waits });
+        is_queued
+    }
+
+    fn send(&self, message: &Message) -> bool {
+        let _guard = WakeOnPanic(&self.shared);
+        let Ok(mut io) = self.io.try_lock() else { return false };
+        let Some(sent) = io.send(message) else { return false };
+        let is_left = sent.is_ready() || !io.engine.is_open();
+        self.end_turn(io, if is_left { Step::Driver } else { Step::Waits });
+        true
     }
 }
 

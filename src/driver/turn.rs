@@ -90,9 +90,14 @@ impl Turn {
         self.is_answer_due.store(true, Relaxed);
     }
 
+    /// Nothing has been sent since all was read.
+    pub(super) fn is_answer_due(&self) -> bool {
+        self.is_answer_due.load(Relaxed)
+    }
+
     /// Something is to be sent: whether it is the first thing since all was read.
     pub(super) fn take_answer(&self) -> bool {
-        let is_answer = self.is_answer_due.load(Relaxed);
+        let is_answer = self.is_answer_due();
         if is_answer {
             self.is_answer_due.store(false, Relaxed);
         }

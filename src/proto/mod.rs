@@ -32,7 +32,7 @@ pub(crate) mod part;
 pub(crate) mod pings;
 pub(crate) mod recv;
 pub(crate) mod send;
-mod spare;
+pub(crate) mod spare;
 pub(crate) mod stage;
 
 #[cfg(any(test, fuzzing))]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     compression::Codec,
-    message::MessageKind,
+    message::{Message, MessageKind},
     role::Role,
     wire::{
         header::{self, FrameHeader, MAX_HEADER, OpCode},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Payloads up to this size are copied next to their header: cheaper than an entry of their own in a vectored write.
-const COPY_MAX: usize = 4 * 1024;
+pub(super) const COPY_MAX: usize = 4 * 1024;
 
 /// Frames that many connections share are referred to from this size on; smaller ones are copied together.
 const SHARED_MIN: usize = 1024;
@@ -386,6 +386,14 @@ pub(super) fn push_frame(out: &mut BytesMut, header: FrameHeader, payload: &[u8]
         None => out.extend_from_slice(payload),
     }
     out.len() - before
+}
+
+/// Appends a whole message, as one frame that is not compressed.
+pub(super) fn push_message(role: Role, message: &Message, out: &mut BytesMut, keys: MaskKeys<'_>) {
+    let payload = message.as_bytes();
+    let mask = (role == Role::Client).then(keys);
+    let header = FrameHeader { fin: true, opcode: opcode(message.kind(), false), mask, len: payload.len() as u64 };
+    push_frame(out, header, payload);
 }
 
 fn opcode(kind: MessageKind, compressed: bool) -> OpCode {

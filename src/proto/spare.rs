@@ -3,7 +3,10 @@
 //! Taken from the system and given back each time, as happens to be done with memory of this size, it would double the
 //! price of an upload, and take half as much again for small messages.
 
-use std::{cell::RefCell, ops::RangeInclusive};
+use std::{
+    cell::{Cell, RefCell},
+    ops::RangeInclusive,
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -16,6 +19,9 @@ const SIZES: RangeInclusive<usize> = 4 * 1024..=256 * 1024;
 
 thread_local! {
     static SPARE: RefCell<Spare> = const { RefCell::new(Spare { buffers: Vec::new(), size: 0 }) };
+
+    /// For what is written at once, and not kept.
+    static SCRATCH: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
 struct Spare {
@@ -40,6 +46,17 @@ impl Spare {
         self.size += buffer.capacity();
         self.buffers.push(buffer);
     }
+}
+
+/// An empty buffer, which is soon given back; a new one, if somebody else has it.
+pub(crate) fn take_scratch() -> BytesMut {
+    SCRATCH.take().unwrap_or_default()
+}
+
+/// Gives back what [`take_scratch`] gave.
+pub(crate) fn keep_scratch(mut scratch: BytesMut) {
+    scratch.clear();
+    SCRATCH.set(Some(scratch));
 }
 
 /// Room for `len` bytes, and no more than twice as much.

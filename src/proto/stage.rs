@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     deflation::{BUDGET, Deflation},
-    send::{Large, MaskKeys, Outbox, Piece, push_frame},
+    send::{COPY_MAX, Large, MaskKeys, Outbox, Piece, push_frame},
     spare,
 };
 use crate::{
@@ -405,7 +405,13 @@ impl Stage {
         }
     }
 
-    fn push_frames(&mut self, frames: Bytes) {
+    /// A payload of `len` bytes makes one frame, and a copy of it is cheap.
+    pub(crate) fn is_small(&self, len: usize) -> bool {
+        self.deflation.is_none() && len <= COPY_MAX.min(self.max_frame_payload)
+    }
+
+    /// Whole frames, or all but the payload that follows.
+    pub(crate) fn push_frames(&mut self, frames: Bytes) {
         self.items_len += frames.len();
         self.items.push_back(Item::Frames(frames));
     }

@@ -68,11 +68,13 @@ pub struct Writable {
     in_message: bool,
     /// Bytes that could be accepted when it was last looked, less those accepted since by [`Sink::start_send`].
     room: usize,
+    /// Something may wait in the outbox.
+    has_queued: bool,
 }
 
 impl Writable {
     pub(super) fn new(shared: Arc<Shared>, engine: Arc<dyn InPlace>, handle: Arc<Handle>, closed: Closed) -> Self {
-        Self { shared, engine, handle, closed, in_message: false, room: 0 }
+        Self { shared, engine, handle, closed, in_message: false, room: 0, has_queued: false }
     }
 
     /// Sends a whole message, once there is room. Resolves when it has been accepted, not when it has been written.
@@ -83,7 +85,11 @@ impl Writable {
     /// # Cancel safety
     /// Cancel safe for the connection: when the future is dropped, the message was accepted whole or not at all.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), WriteError> {
-        let mut message = Some(message.into());
+        let message = message.into();
+        if !self.has_queued && !self.in_message && self.shared.is_answer_due() && self.engine.send(&message) {
+            return Ok(());
+        }
+        let mut message = Some(message);
         Waiting::new(self, |writable, cx| {
             ready!(writable.poll_between(cx, |outbound| {
                 if let Some(message) = message.take() {
@@ -229,7 +235,7 @@ impl Writable {
         }
         // On a client that compresses for itself, what has come of a message is to be readable.
         outbound.outbox.flush();
-        self.engine.write(outbound);
+        self.has_queued = self.engine.write(outbound);
         self.poll_written(self.shared.outbound(), cx)
     }
 
@@ -256,7 +262,7 @@ impl Writable {
             state => Poll::Ready(Err(refusal(state))),
         };
         let room = outbound.high_water_mark().saturating_sub(outbound.buffered());
-        self.tell_driver(outbound);
+        self.has_queued = self.tell_driver(outbound);
         self.room = if result.is_ready() { room } else { 0 };
         if gives_way {
             give_way(cx);
@@ -283,7 +289,7 @@ impl Writable {
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
         };
-        self.tell_driver(outbound);
+        let _ = self.tell_driver(outbound);
         if gives_way {
             give_way(cx);
         }
@@ -315,15 +321,18 @@ impl Writable {
     }
 
     /// After something was put into the outbox: wakes the driver if it had nothing to write. An answer is written at once.
-    fn tell_driver(&self, mut outbound: MutexGuard<'_, Outbound>) {
+    /// Whether something still waits there.
+    fn tell_driver(&self, mut outbound: MutexGuard<'_, Outbound>) -> bool {
         let wake = outbound.must_wake_driver();
         if outbound.can_be_written() && self.shared.take_answer() {
             return self.engine.write(outbound);
         }
+        let has_queued = outbound.outbox.len() > 0;
         drop(outbound);
         if wake {
             self.shared.wake_driver();
         }
+        has_queued
     }
 
     /// Ends the message that is being written.
@@ -333,7 +342,7 @@ impl Writable {
             WriteState::Open => outbound.outbox.finish(&mut mask_key),
             state => return Err(refusal(state)),
         }
-        self.tell_driver(outbound);
+        self.has_queued = self.tell_driver(outbound);
         self.in_message = false;
         Ok(())
     }
@@ -384,6 +393,7 @@ impl Sink<Message> for Writable {
     /// Accepts the message whether there is room or not; the driver is told at the next `poll_flush`.
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), WriteError> {
         self.room = self.room.saturating_sub(MAX_HEADER + message.len());
+        self.has_queued = true;
         let mut outbound = self.shared.outbound();
         match &outbound.state {
             WriteState::Open => {
@@ -394,13 +404,14 @@ impl Sink<Message> for Writable {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         let outbound = self.shared.outbound();
         let result = match &outbound.state {
             WriteState::Open => Ok(()),
             state => Err(refusal(state)),
         };
-        self.tell_driver(outbound);
+        let has_queued = self.tell_driver(outbound);
+        self.has_queued = has_queued;
         Poll::Ready(result)
     }
 

@@ -131,6 +131,11 @@ impl Engine {
         self.connection.is_open()
     }
 
+    /// Nothing was left in the outbox when it was last looked at.
+    pub(super) fn has_fetched_all(&self) -> bool {
+        self.all_fetched
+    }
+
     /// Rounds of reading and writing before other tasks of the thread get their turn.
     pub(super) fn rounds(&self) -> usize {
         if self.is_compressing() { COMPRESSING_ROUNDS } else { ROUNDS }

@@ -18,7 +18,8 @@ use crate::{
         outbound::{Outbound, Requests, WriteState},
         shared::mask_key,
     },
-    proto::connection::Connection,
+    message::Message,
+    proto::{connection::Connection, spare},
 };
 
 /// Slices of one vectored write.
@@ -92,6 +93,37 @@ impl Engine {
         if self.connection.is_open() { Poll::Pending } else { Poll::Ready(()) }
     }
 
+    /// Writes a small message that nothing comes before, from where it is encoded. `None`: it is not taken. `Ready`: some of
+    /// it is left.
+    pub(in crate::driver) fn send<T: AsyncWrite + Unpin>(
+        &mut self,
+        transport: &mut T,
+        cx: &mut Context<'_>,
+        message: &Message,
+    ) -> Option<Poll<()>> {
+        if self.shared.is_asked() || !self.connection.takes_at_once(message.len()) {
+            return None;
+        }
+        self.shared.take_answer();
+        self.begin(Some(Half::Writer));
+        let mut frame = spare::take_scratch();
+        self.connection.encode(message, &mut frame, self.now, &mut mask_key);
+        let written = Pin::new(&mut *transport).poll_write(cx, &frame);
+        let is_whole = matches!(written, Poll::Ready(Ok(len)) if len == frame.len());
+        if is_whole {
+            self.connection.wrote_at_once();
+            let _ = self.flush(transport, cx); // pending, it will wake
+            self.shared.sent_at_once(frame.len());
+        } else {
+            self.connection.stage(frame.split().freeze());
+            self.shared.sent_at_once(0);
+            let _ = self.note_written(written);
+            self.exchange();
+        }
+        spare::keep_scratch(frame);
+        Some(if is_whole { Poll::Pending } else { Poll::Ready(()) })
+    }
+
     fn write_transport<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
         let transport = Pin::new(transport);
         let written = match self.connection.only_slice() {
@@ -102,6 +134,11 @@ impl Engine {
                 transport.poll_write_vectored(cx, &slices[..used])
             }
         };
+        self.note_written(written)
+    }
+
+    /// What the transport said to what it was given.
+    fn note_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<()> {
         match written {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(len)) => self.connection.wrote(len, self.now),

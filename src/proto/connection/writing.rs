@@ -2,10 +2,13 @@
 
 use std::{io::IoSlice, time::Instant};
 
+use bytes::{Bytes, BytesMut};
+
 use super::{Connection, Phase};
 use crate::{
     error::ConnectionError,
-    proto::send::{MaskKeys, Outbox},
+    message::Message,
+    proto::send::{MaskKeys, Outbox, push_message},
 };
 
 impl Connection {
@@ -43,6 +46,27 @@ impl Connection {
 
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.stage.slices(slices)
+    }
+
+    /// A message of `len` bytes may be written at once: nothing comes before it, and it is one small frame.
+    pub(crate) fn takes_at_once(&self, len: usize) -> bool {
+        self.has_nothing_to_say() && self.stage.is_small(len)
+    }
+
+    /// The frame of such a message.
+    pub(crate) fn encode(&mut self, message: &Message, frame: &mut BytesMut, now: Instant, keys: MaskKeys<'_>) {
+        self.keepalive.used(now);
+        push_message(self.role, message, frame, keys);
+    }
+
+    /// That frame has been written.
+    pub(crate) fn wrote_at_once(&mut self) {
+        self.unflushed = true;
+    }
+
+    /// That frame is yet to be written, or what is left of it.
+    pub(crate) fn stage(&mut self, frame: Bytes) {
+        self.stage.push_frames(frame);
     }
 
     /// All there is for the transport, if that is in one piece.

@@ -171,6 +171,14 @@ pub trait Connection: Sized + Send + 'static {
     /// Sends what was fed.
     fn flush(&mut self) -> impl Future<Output = Result<()>> + Send;
 
+    /// Sends a message by itself.
+    fn send(&mut self, message: &Self::Message) -> impl Future<Output = Result<()>> + Send {
+        async {
+            self.feed(message).await?;
+            self.flush().await
+        }
+    }
+
     /// Sends a binary message that nobody else holds, and waits until it is on its way.
     fn send_once(&mut self, payload: Vec<u8>) -> impl Future<Output = Result<()>> + Send;
 
@@ -199,8 +207,7 @@ pub trait Connection: Sized + Send + 'static {
     fn echo(&mut self) -> impl Future<Output = Result<()>> + Send {
         async {
             let payload = self.receive_whole().await?;
-            self.feed(&Self::message(Kind::Binary, payload)).await?;
-            self.flush().await
+            self.send(&Self::message(Kind::Binary, payload)).await
         }
     }
 }

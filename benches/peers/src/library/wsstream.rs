@@ -49,6 +49,10 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
         Ok(SinkExt::flush(&mut self.0).await?)
     }
 
+    async fn send(&mut self, message: &Message) -> Result<()> {
+        Ok(self.0.send(message.clone()).await?)
+    }
+
     async fn send_once(&mut self, payload: Vec<u8>) -> Result<()> {
         self.0.send(payload).await?;
         Ok(self.0.flush().await?)

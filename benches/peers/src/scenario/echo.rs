@@ -119,8 +119,7 @@ async fn round_trips<L: Connection>(
     let mut before = Instant::now();
     while before < end {
         let answered = tally.bytes() + len as u64;
-        client.feed(message).await?;
-        client.flush().await?;
+        client.send(message).await?;
         while tally.bytes() < answered {
             client.receive(tally).await?;
         }

@@ -1,5 +1,7 @@
 //! What lies between the handles and the core: who is woken, who is refused, and what is given back.
 
+mod answers;
+
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
@@ -192,55 +194,6 @@ async fn a_stream_that_is_not_polled_any_more_is_taken_over_by_the_driver() {
     .await;
     assert!(trip > Duration::ZERO, "the waker that was woken is nobody's");
     assert!(trip <= 2 * PATIENCE, "{trip:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_is_written_by_who_sends_it_and_what_follows_goes_together() {
-    use futures::FutureExt;
-    use tokio::io::AsyncReadExt;
-    let (near, mut far) = duplex(64 * 1024);
-    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
-    let mut came = [0; 100];
-    for _ in 0..3 {
-        far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap(); // masked, with a mask of 0
-        let question = soon(ws.next_message()).await.unwrap().unwrap();
-        assert_eq!(soon(question.collect(1)).await.unwrap().as_bytes(), b"?");
-        // No other task has its turn from here on.
-        for answer in [&b"1"[..], b"2", b"3"] {
-            ws.send(answer).now_or_never().unwrap().unwrap();
-        }
-        assert_eq!(far.read(&mut came).now_or_never().unwrap().unwrap(), 3, "the first one");
-        assert!(far.read(&mut came).now_or_never().is_none(), "the others wait for each other");
-        assert_eq!(soon(far.read(&mut came)).await.unwrap(), 6);
-
-        far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap();
-        soon(ws.next_message()).await.unwrap();
-        let mut answer = ws.start_message(MessageKind::Binary).into_future().now_or_never().unwrap().unwrap();
-        answer.write(&b"in a chunk"[..]).now_or_never().unwrap().unwrap();
-        assert!(far.read(&mut came).now_or_never().is_none(), "its end may follow");
-        answer.finish().now_or_never().unwrap().unwrap();
-        assert_eq!(far.read(&mut came).now_or_never().unwrap().unwrap(), 12, "in one frame");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_transport_does_not_take_of_an_answer_is_the_drivers() {
-    use futures::FutureExt;
-    use tokio::io::AsyncReadExt;
-    let (near, mut far) = duplex(16);
-    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
-    far.write_all(&[0x82, 0x81, 0, 0, 0, 0, b'?']).await.unwrap();
-    let question = soon(ws.next_message()).await.unwrap().unwrap();
-    soon(question.collect(1)).await.unwrap();
-    // Larger than a write, larger than a stage, and nobody polls the connection any more.
-    for len in [100, 3 << 20] {
-        ws.send(vec![7; len]).now_or_never().unwrap().unwrap();
-    }
-    let frames = 1 + (3 << 20) / (64 * 1024);
-    let mut came = vec![0; 100 + (3 << 20) + 2 + (frames - 1) * 10];
-    soon(far.read_exact(&mut came)).await.unwrap();
-    assert_eq!((&came[..3], came.last()), (&[0x82, 100, 7][..], Some(&7)));
-    assert!(far.read(&mut came).now_or_never().is_none(), "and nothing else");
 }
 
 #[tokio::test(start_paused = true)]
