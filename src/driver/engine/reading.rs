@@ -102,7 +102,7 @@ impl Engine {
                         queued.cost = came.max(queued.chunk.data.len()) + CHUNK_COST;
                         sum.add(queued);
                     }
-                    if sum.cost >= self.room {
+                    if sum.cost >= self.room || self.is_decoded() {
                         break;
                     }
                 }
