@@ -3,12 +3,18 @@
 
 use std::cell::Cell;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::proto::recv::Ahead;
 
 /// What is asked of the transport at a time, at most.
 pub(crate) const READ_BUFFER: usize = 256 * 1024;
+
+/// A buffer begins no less than this far into a page of memory. The kernel copies with an instruction that takes three times as
+/// long on some processors (AMD Zen 3) where the target lies up to 31 bytes behind the source, each in its page. What it
+/// copies begins with a page, whenever the reader has caught up; and large blocks of glibc's memory begin 16 bytes into one.
+const IN_PAGE: usize = 1024;
+const PAGE: usize = 4096;
 
 /// Frames from this size on are read one by one, or a few together up to [`ALIGNED`] bytes, if they are alike: then their
 /// payload lies in one piece, and what is read is still in the cache when it is used.
@@ -39,6 +45,8 @@ pub(crate) struct ReadBuffer {
     pub(crate) input: BytesMut,
     /// Bytes of the memory that `input` is a part of.
     size: usize,
+    /// How much may still be read into it, unless it gathers.
+    room: usize,
     /// Bytes that the last read could have brought.
     asked: usize,
     copies: bool,
@@ -75,12 +83,17 @@ impl ReadBuffer {
             false => READ_BUFFER,
         };
         let goes_on = self.gathers || self.is_short;
-        if !goes_on || self.input.capacity() == 0 {
+        if !goes_on || self.room() == 0 {
             self.gathers = false;
             self.make_room(asked);
         }
-        self.asked = asked.min(self.input.capacity());
+        self.asked = asked.min(self.room());
         (&mut self.input, self.asked)
+    }
+
+    /// Memory is taken for more than is asked for, and the headers between what is gathered need none.
+    fn room(&self) -> usize {
+        if self.gathers { self.input.capacity() } else { self.room }
     }
 
     fn make_room(&mut self, size: usize) {
@@ -91,9 +104,14 @@ impl ReadBuffer {
             (self.input, self.size) = (SPARE.take().unwrap_or_default(), READ_BUFFER);
         }
         let fits = (size..=2 * size).contains(&self.size);
-        if !fits || !self.input.try_reclaim(self.size) {
-            (self.input, self.size) = (BytesMut::with_capacity(size), size);
+        if !fits || !self.input.try_reclaim(self.size + IN_PAGE) {
+            // More than may be skipped, so that small reads need not start over, and skip it, each time.
+            (self.input, self.size) = (BytesMut::with_capacity(size + 3 * IN_PAGE), size);
         }
+        let skipped = IN_PAGE.saturating_sub(self.input.as_ptr().addr() % PAGE);
+        self.input.resize(skipped, 0);
+        self.input.advance(skipped);
+        self.room = self.size;
     }
 
     /// More of the message that has begun with `chunk` is to come, and it is wanted whole: from now on it is read next to
@@ -104,7 +122,7 @@ impl ReadBuffer {
         if self.gathers || !self.input.is_empty() || rest == 0 {
             return;
         }
-        if !self.copies && self.input.capacity() >= rest {
+        if !self.copies && self.room >= rest {
             self.gathers = true;
             return;
         }
@@ -136,6 +154,7 @@ impl ReadBuffer {
     /// A read has brought `len` bytes; `is_awaited`: the reader takes them at once.
     pub(crate) fn filled(&mut self, len: usize, is_awaited: bool) {
         self.is_short = len < self.asked;
+        self.room = self.room.saturating_sub(len);
         // What waits in a queue then keeps no more memory than twice what it holds, and the buffer is free for the next read.
         let is_shared = len >= self.size / 2 || (is_awaited && len >= SHARED_FROM);
         self.copies = !self.gathers && !is_shared;
@@ -163,6 +182,7 @@ impl ReadBuffer {
             return;
         }
         let buffer = std::mem::take(&mut self.input);
+        self.room = 0;
         // Others are soon allocated, and are of use to nobody else.
         if std::mem::take(&mut self.size) == READ_BUFFER {
             SPARE.set(Some(buffer));
@@ -187,6 +207,8 @@ fn aligned(ahead: Ahead) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::{
         proto::recv::{Chunk, Receiver},
@@ -347,7 +369,8 @@ mod tests {
                 }
             }
             assert!(beginning.is_some() && addresses.len() >= 5);
-            assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+            let is_one = |address: &*const u8| address.addr().abs_diff(addresses[0].addr()) <= 3 * IN_PAGE;
+            assert!(addresses.iter().all(is_one), "{addresses:?}");
         }
     }
 
@@ -381,6 +404,31 @@ mod tests {
             buffer.resize(len, 7);
             read.filled(len, is_awaited);
             assert_eq!((read.copies(), read.charge(1)), (copies, weight), "{len} bytes, awaited: {is_awaited}");
+        }
+    }
+
+    #[test]
+    fn reads_do_not_begin_where_a_page_does() {
+        // Reading chunks went at 1.7 GB/s on a Zen 3, where whole messages had 5.
+        let mut read = ReadBuffer::default();
+        let mut held = VecDeque::new();
+        for round in 0..200 {
+            // Full reads and short ones, of which chunks are kept for a while or not at all.
+            let (buffer, asked) = read.prepare(Ahead::default(), round % 3 == 0);
+            assert!(buffer.as_ptr().addr() % PAGE >= IN_PAGE || read.is_short, "read {round}");
+            assert!(asked == READ_BUFFER || read.is_short, "{asked}");
+            assert!(asked <= read.input.capacity(), "{asked}");
+            let len = if round % 5 == 0 { asked / 3 } else { asked };
+            read.input.resize(len, 7);
+            read.filled(len, false);
+            held.push_back(read.input.split());
+            if round % 7 > 1 {
+                held.pop_front();
+            }
+            if round % 4 == 0 {
+                held.clear();
+                read.release();
+            }
         }
     }
 
