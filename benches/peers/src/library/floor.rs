@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     Connection, Kind, Purpose, Role, ended,
-    framing::{Head, Incoming, Mask, Utf8, write_all_vectored},
+    framing::{Head, Incoming, LEAD, Mask, Utf8, start, write_all_vectored},
 };
 use crate::tally::Tally;
 
@@ -144,9 +144,12 @@ impl Floor {
 
     /// Reads behind what has not been decoded, which moves to the front.
     async fn read(&mut self) -> Result<()> {
-        self.input.resize(self.capacity + HEADS, 0);
-        self.input.copy_within(self.unread.clone(), 0);
-        self.unread = 0..self.unread.len();
+        // An idle connection has none to spare.
+        let lead = if self.capacity == BUFFER { LEAD } else { 0 };
+        self.input.resize(lead + self.capacity + HEADS, 0);
+        let start = start(&self.input).min(lead);
+        self.input.copy_within(self.unread.clone(), start);
+        self.unread = start..start + self.unread.len();
         match self.tcp.read(&mut self.input[self.unread.end..]).await? {
             0 => Err(ended()),
             len => {

@@ -9,7 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Connection, Kind, Purpose, Role, ended, framing::write_all_vectored};
+use super::{
+    Connection, Kind, Purpose, Role, ended,
+    framing::{LEAD, start, write_all_vectored},
+};
 use crate::tally::Tally;
 
 /// How much one call reads or writes.
@@ -18,6 +21,8 @@ const BLOCK: usize = 256 * 1024;
 pub struct Raw {
     tcp: TcpStream,
     buffer: Vec<u8>,
+    /// Where in the buffer reading begins.
+    start: usize,
     message_len: usize,
     large: Vec<Bytes>,
     /// Many small messages side by side, and how many bytes of that to send.
@@ -40,8 +45,11 @@ impl Connection for Raw {
     const SENDS_PIECES: bool = true;
 
     async fn open(tcp: TcpStream, _role: Role, purpose: Purpose, message_len: usize) -> Result<Self> {
-        let buffer = vec![0; if purpose == Purpose::Idle { 4096 } else { BLOCK }];
-        Ok(Self { tcp, buffer, message_len, large: Vec::new(), small: (Bytes::new(), 0) })
+        let (len, lead) = if purpose == Purpose::Idle { (4096, 0) } else { (BLOCK, LEAD) };
+        let mut buffer = vec![0; len + lead];
+        let start = start(&buffer).min(lead);
+        buffer.truncate(start + len);
+        Ok(Self { tcp, buffer, start, message_len, large: Vec::new(), small: (Bytes::new(), 0) })
     }
 
     fn message(_kind: Kind, payload: Bytes) -> Message {
@@ -95,10 +103,11 @@ impl Connection for Raw {
     }
 
     async fn receive(&mut self, tally: &mut Tally) -> Result<()> {
-        match self.tcp.read(&mut self.buffer).await? {
+        let buffer = &mut self.buffer[self.start..];
+        match self.tcp.read(buffer).await? {
             0 => Err(ended()),
             len => {
-                tally.piece(&self.buffer[..len]);
+                tally.piece(&buffer[..len]);
                 Ok(())
             }
         }
@@ -116,10 +125,11 @@ impl Connection for Raw {
     }
 
     async fn echo(&mut self) -> Result<()> {
-        let len = self.tcp.read(&mut self.buffer).await?;
+        let buffer = &mut self.buffer[self.start..];
+        let len = self.tcp.read(buffer).await?;
         if len == 0 {
             return Err(ended());
         }
-        Ok(self.tcp.write_all(&self.buffer[..len]).await?)
+        Ok(self.tcp.write_all(&buffer[..len]).await?)
     }
 }
