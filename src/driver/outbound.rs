@@ -226,6 +226,12 @@ impl Outbound {
         if is_over || self.buffered() <= self.high_water_mark / 2 { self.writer.take() } else { None }
     }
 
+    /// A message has been accepted, and written as far as the transport took it, past the outbox.
+    pub(super) fn sent_at_once(&mut self, connection: &Connection) {
+        self.outbox.count_elsewhere();
+        self.stats = connection.sent();
+    }
+
     pub(super) fn set_round_trip(&mut self, smoothed: Option<Duration>) {
         self.round_trip = smoothed;
     }

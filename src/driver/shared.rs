@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicBool,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -45,14 +45,6 @@ pub(crate) struct Shared {
     wants_whole: AtomicBool,
     /// A writer has waited, at any time: many never do.
     has_writer_waited: AtomicBool,
-    at_once: AtOnce,
-}
-
-/// Messages that were written by who sent them, and never seen by the outbox: whoever runs the engine counts them.
-#[derive(Debug, Default)]
-struct AtOnce {
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 impl Shared {
@@ -69,7 +61,6 @@ impl Shared {
             asked: AtomicBool::new(false),
             wants_whole: AtomicBool::new(false),
             has_writer_waited: AtomicBool::new(false),
-            at_once: AtOnce::default(),
         }
     }
 
@@ -181,13 +172,6 @@ impl Shared {
         self.turn.take_answer()
     }
 
-    /// A message has been accepted, and `bytes` of it written, in one go. For one at a time: who runs the engine.
-    pub(super) fn sent_at_once(&self, bytes: usize) {
-        let add = |count: &AtomicU64, more: u64| count.store(count.load(Relaxed) + more, Relaxed);
-        add(&self.at_once.messages, 1);
-        add(&self.at_once.bytes, bytes as u64);
-    }
-
     /// Wakes the driver, and lets it read whatever the halves do.
     pub(super) fn call_driver(&self) {
         self.turn.give_to_driver();
@@ -245,11 +229,7 @@ impl Shared {
     pub(crate) fn stats(&self) -> Stats {
         let received = self.inbound().stats();
         let outbound = self.outbound();
-        let (mut sent, round_trip) = (outbound.stats(), outbound.round_trip());
-        let at_once = self.at_once.messages.load(Relaxed);
-        sent.messages += at_once;
-        sent.frames += at_once;
-        sent.bytes += self.at_once.bytes.load(Relaxed);
+        let (sent, round_trip) = (outbound.stats(), outbound.round_trip());
         Stats { received, sent, round_trip, ready_state: outbound.ready_state() }
     }
 }

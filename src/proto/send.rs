@@ -137,6 +137,12 @@ impl Outbox {
         self.window_bits = codec.compress_from.map(|_| codec.window_bits);
     }
 
+    /// A message in one frame goes past this.
+    pub(crate) fn count_elsewhere(&mut self) {
+        self.messages += 1;
+        self.frames += 1;
+    }
+
     /// Bytes that wait here.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -111,13 +111,13 @@ impl Engine {
         let written = Pin::new(&mut *transport).poll_write(cx, &frame);
         let is_whole = matches!(written, Poll::Ready(Ok(len)) if len == frame.len());
         if is_whole {
-            self.connection.wrote_at_once();
+            self.connection.wrote_at_once(frame.len());
+            self.shared.outbound().sent_at_once(&self.connection);
             let _ = self.flush(transport, cx); // pending, it will wake
-            self.shared.sent_at_once(frame.len());
         } else {
             self.connection.stage(frame.split().freeze());
-            self.shared.sent_at_once(0);
             let _ = self.note_written(written);
+            self.shared.outbound().sent_at_once(&self.connection);
             self.exchange();
         }
         spare::keep_scratch(frame);

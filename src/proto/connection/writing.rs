@@ -59,8 +59,9 @@ impl Connection {
         push_message(self.role, message, frame, keys);
     }
 
-    /// That frame has been written.
-    pub(crate) fn wrote_at_once(&mut self) {
+    /// That frame has been written, and is `len` bytes.
+    pub(crate) fn wrote_at_once(&mut self, len: usize) {
+        self.bytes_sent += len as u64;
         self.unflushed = true;
     }
 
