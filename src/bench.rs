@@ -116,7 +116,7 @@ impl Sender {
             self.stage.fetch(&mut self.outbox);
             self.stage.fill(&mut shared::mask_key);
             let mut slices = [IoSlice::new(&[]); 64];
-            let used = self.stage.slices(&mut slices);
+            let used = self.stage.slices(&mut slices, usize::MAX);
             if used == 0 {
                 return written;
             }

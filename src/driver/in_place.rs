@@ -26,12 +26,15 @@ pub(crate) enum Half {
 
 /// What a half can do instead of waiting.
 pub(crate) trait InPlace: Send + Sync {
-    /// Reads and writes for a half that has registered its waker. `Ready`: it should look again.
-    fn step(&self, half: Half) -> Poll<()>;
+    /// Reads and writes for a reader that has registered its waker. `Ready`: it should look again.
+    fn read(&self) -> Poll<()>;
+
+    /// The same for a writer, until `most` bytes have been written; how many have. If all of them, it must come back.
+    fn write(&self, most: usize) -> usize;
 
     /// Writes what has just been accepted, once, and does not touch whose turn it is. What the transport does not take is
-    /// the driver's, unless somebody waits for it with a [`step`](Self::step). Whether some of it still is where it was put.
-    fn write(&self, outbound: MutexGuard<'_, Outbound>) -> bool;
+    /// the driver's, unless somebody waits for it with [`write`](Self::write). Whether some of it still is where it was put.
+    fn write_accepted(&self, outbound: MutexGuard<'_, Outbound>) -> bool;
 
     /// Accepts a message and writes it, past the outbox, in which nothing may be. `false`: it has to be put there, since
     /// it is large, or something else comes first.
@@ -121,10 +124,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
         self.io.is_poisoned()
     }
 
-    /// Until the half has what it wants, or nothing moves.
-    fn take_turn(&self, io: &mut Io<T>, half: Half) -> Step {
-        let turn = &self.shared.turn;
+    /// What both halves do instead of waiting, and how many bytes that has written.
+    fn step(&self, half: Half, most: usize) -> (Step, usize) {
+        if self.shared.turn.has_ended() {
+            return (Step::Waits, 0);
+        }
+        // Dropped last: the driver is to find the engine broken, not busy.
+        let _guard = WakeOnPanic(&self.shared);
+        let Ok(mut io) = self.io.try_lock() else {
+            // Whoever has it may be past what this half waits for.
+            self.shared.call_driver();
+            return (Step::Waits, 0);
+        };
         io.engine.begin(Some(half));
+        io.engine.write_at_most(most);
+        let step = self.take_turn(&mut io);
+        let written = most - io.engine.left();
+        io.engine.rest();
+        self.end_turn(io, step);
+        (step, written)
+    }
+
+    /// Until the half has what it wants or has written enough, or nothing moves.
+    fn take_turn(&self, io: &mut Io<T>) -> Step {
+        let turn = &self.shared.turn;
         for _ in 0..io.engine.rounds() {
             let progress = io.round(true);
             if !io.engine.is_open() {
@@ -138,6 +161,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
                 }
                 turn.has_read_all();
                 return Step::Served;
+            }
+            if io.engine.left() == 0 {
+                // It is about to come back, like one that has been woken.
+                return if turn.half_is_woken() { Step::Driver } else { Step::Waits };
             }
             // A transport that has been emptied is asked once more, which costs nothing, so that it tells when there is
             // more; one that has not been needs somebody to come back to it.
@@ -171,24 +198,17 @@ enum Step {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> InPlace for Place<T> {
-    fn step(&self, half: Half) -> Poll<()> {
-        if self.shared.turn.has_ended() {
-            return Poll::Pending;
-        }
-        // Dropped last: the driver is to find the engine broken, not busy.
-        let _guard = WakeOnPanic(&self.shared);
-        let Ok(mut io) = self.io.try_lock() else {
-            // Whoever has it may be past what this half waits for.
-            self.shared.call_driver();
-            return Poll::Pending;
-        };
-        let step = self.take_turn(&mut io, half);
-        io.engine.rest();
-        self.end_turn(io, step);
+    fn read(&self) -> Poll<()> {
+        let (step, _) = self.step(Half::Reader, usize::MAX);
         if step == Step::Waits { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    fn write(&self, outbound: MutexGuard<'_, Outbound>) -> bool {
+    fn write(&self, most: usize) -> usize {
+        let (_, written) = self.step(Half::Writer, most);
+        written
+    }
+
+    fn write_accepted(&self, outbound: MutexGuard<'_, Outbound>) -> bool {
         let _guard = WakeOnPanic(&self.shared);
         // Under both locks, in the wrong order: but nobody is waited for here.
         let io = if self.shared.turn.has_ended() { None } else { self.io.try_lock().ok() };

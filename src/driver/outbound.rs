@@ -19,7 +19,9 @@ use crate::{
     stats::{DirectionStats, ReadyState},
 };
 
-/// Bytes that a writer which never has to wait writes itself before others get their turn.
+/// Bytes that a writer which never has to wait writes itself before others get their turn. To the byte, within a frame if need
+/// be: if turns ended with messages, each would begin with a page of the kernel's memory when the reader has caught up, and a
+/// Zen 3 copies some of the frames behind that at a third of its speed (`docs/performance-zen3.md`).
 const TURN: usize = 512 * 1024;
 
 /// The same on several threads, unless [`TURN`] is written at once. Giving way wakes another thread there, which takes over
@@ -168,15 +170,19 @@ impl Outbound {
         if self.buffered() > 0 { self.wait(cx) } else { Poll::Ready(()) }
     }
 
-    /// The writer has written `len` bytes itself: whether others come first now.
-    pub(crate) fn must_give_way(&mut self, len: usize) -> bool {
+    /// Bytes that the writer may write itself before others come first.
+    pub(crate) fn left_of_turn(&self) -> usize {
+        TURN.min(self.max_turn - self.turn)
+    }
+
+    /// The writer has written `len` bytes itself. If its turn `is_over`, others come first, and then it comes back to what may
+    /// be left.
+    pub(crate) fn has_written(&mut self, len: usize, is_over: bool) {
         self.turn += len;
-        let is_long = len >= TURN || self.turn >= self.max_turn;
-        let is_over = is_long && matches!(self.state, WriteState::Open);
         if is_over {
             self.turn = 0;
+            self.stop_waiting();
         }
-        is_over
     }
 
     /// Until there is progress; the end of writing wakes too.

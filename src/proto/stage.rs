@@ -276,19 +276,27 @@ impl Stage {
         }
     }
 
-    /// What the transport should be given; the number of slices used.
-    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut skip = self.written;
+    /// What the transport should be given, `most` bytes; the number of slices used.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>], most: usize) -> usize {
+        let (mut skip, mut left, mut used) = (self.written, most, 0);
         for (slice, item) in slices.iter_mut().zip(&self.items) {
-            *slice = IoSlice::new(&item.data()[std::mem::take(&mut skip)..]);
+            let data = &item.data()[std::mem::take(&mut skip)..];
+            let data = &data[..data.len().min(left)];
+            left -= data.len();
+            *slice = IoSlice::new(data);
+            used += 1;
+            if left == 0 {
+                break;
+            }
         }
-        slices.len().min(self.items.len())
+        used
     }
 
-    /// All that is ready, if that is one item.
-    pub(crate) fn only_slice(&self) -> Option<&[u8]> {
+    /// The same, if all that is ready is one item.
+    pub(crate) fn only_slice(&self, most: usize) -> Option<&[u8]> {
         let item = self.items.front().filter(|_| self.items.len() == 1)?;
-        Some(&item.data()[self.written..])
+        let data = &item.data()[self.written..];
+        Some(&data[..data.len().min(most)])
     }
 
     /// Nothing is ready to be written.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     close::{CloseCode, CloseFrame},
     driver::{
-        in_place::{Half, InPlace},
+        in_place::InPlace,
         inbound::{Queued, Taken, Wake},
         shared::{Handle, Shared},
     },
@@ -314,7 +314,7 @@ impl Readable {
         if is_taken && let Poll::Ready(taken) = self.take(cx) {
             return Poll::Ready(taken);
         }
-        let waits = self.shared.is_quiet() || self.engine.step(Half::Reader).is_pending();
+        let waits = self.shared.is_quiet() || self.engine.read().is_pending();
         if waits && is_taken {
             return Poll::Pending;
         }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
     driver::{
-        in_place::{Half, InPlace},
+        in_place::InPlace,
         outbound::{Outbound, WriteState},
         shared::{Handle, Shared, mask_key},
     },
@@ -235,7 +235,7 @@ impl Writable {
         }
         // On a client that compresses for itself, what has come of a message is to be readable.
         outbound.outbox.flush();
-        self.has_queued = self.engine.write(outbound);
+        self.has_queued = self.engine.write_accepted(outbound);
         self.poll_written(self.shared.outbound(), cx)
     }
 
@@ -252,21 +252,17 @@ impl Writable {
         then: impl FnOnce(&mut Outbound) -> R,
     ) -> Poll<Result<R, WriteError>> {
         let mut outbound = self.shared.outbound();
-        let mut gives_way = false;
         if matches!(outbound.state, WriteState::Open) && outbound.poll_room(cx).is_pending() {
-            (outbound, gives_way) = self.write_in_place(outbound);
+            self.room = 0;
+            outbound = ready!(self.write_in_place(outbound, cx));
         }
         let result = match &outbound.state {
-            _ if gives_way => Poll::Pending,
             WriteState::Open => outbound.poll_room(cx).map(|()| Ok(then(&mut outbound))),
             state => Poll::Ready(Err(refusal(state))),
         };
         let room = outbound.high_water_mark().saturating_sub(outbound.buffered());
         self.has_queued = self.tell_driver(outbound);
         self.room = if result.is_ready() { room } else { 0 };
-        if gives_way {
-            give_way(cx);
-        }
         result
     }
 
@@ -279,35 +275,38 @@ impl Writable {
         mut outbound: MutexGuard<'a, Outbound>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
-        let mut gives_way = false;
         if matches!(outbound.state, WriteState::Open) && outbound.poll_empty(cx).is_pending() {
-            (outbound, gives_way) = self.write_in_place(outbound);
+            outbound = ready!(self.write_in_place(outbound, cx));
         }
         let written = match &outbound.state {
-            _ if gives_way => Poll::Pending,
             state @ (WriteState::Broken | WriteState::Failed(_)) => Poll::Ready(Err(refusal(state))),
             // A connection that is being closed sends what it has accepted, too.
             WriteState::Open | WriteState::Closed => outbound.poll_empty(cx).map(Ok),
         };
         let _ = self.tell_driver(outbound);
-        if gives_way {
-            give_way(cx);
-        }
         written
     }
 
-    /// Instead of waiting for somebody else to write. `true`: it has written so much that others come first.
-    fn write_in_place<'a>(&'a self, outbound: MutexGuard<'a, Outbound>) -> (MutexGuard<'a, Outbound>, bool) {
-        let before = outbound.buffered();
+    /// Instead of waiting for somebody else to write. `Pending`: it has written so much that others come first.
+    fn write_in_place<'a>(
+        &'a self,
+        outbound: MutexGuard<'a, Outbound>,
+        cx: &mut Context<'_>,
+    ) -> Poll<MutexGuard<'a, Outbound>> {
+        let most = outbound.left_of_turn();
         drop(outbound);
         self.shared.writer_waits();
         self.shared.ask();
-        // Whatever came of it, the state tells.
-        let _ = self.engine.step(Half::Writer);
+        let written = self.engine.write(most);
         let mut outbound = self.shared.outbound();
-        let written = before.saturating_sub(outbound.buffered());
-        let gives_way = outbound.must_give_way(written);
-        (outbound, gives_way)
+        let is_over = written == most;
+        outbound.has_written(written, is_over);
+        if is_over {
+            drop(outbound);
+            give_way(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(outbound)
     }
 
     /// As [`poll_flushed`](Self::poll_flushed), for what has been written of a message.
@@ -325,7 +324,7 @@ impl Writable {
     fn tell_driver(&self, mut outbound: MutexGuard<'_, Outbound>) -> bool {
         let wake = outbound.must_wake_driver();
         if outbound.can_be_written() && self.shared.take_answer() {
-            return self.engine.write(outbound);
+            return self.engine.write_accepted(outbound);
         }
         let has_queued = outbound.outbox.len() > 0;
         drop(outbound);

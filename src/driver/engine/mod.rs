@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pings: VecDeque<(u64, oneshot::Sender<Duration>)>,
     /// Who has the turn, if not the driver: it need not be woken.
     half: Option<Half>,
+    /// Bytes that may still be written before it ends.
+    left: usize,
     /// It has been given a chunk.
     delivered: bool,
     /// When the turn began.
@@ -76,6 +78,7 @@ impl Engine {
             told: false,
             pings: VecDeque::new(),
             half: None,
+            left: usize::MAX,
             delivered: false,
             now,
         }
@@ -88,7 +91,18 @@ impl Engine {
             self.now = now();
         }
         self.half = half;
+        self.left = usize::MAX;
         self.delivered = false;
+    }
+
+    /// This turn ends when `most` bytes have been written.
+    pub(super) fn write_at_most(&mut self, most: usize) {
+        self.left = most;
+    }
+
+    /// Bytes that may still be written in this turn.
+    pub(super) fn left(&self) -> usize {
+        self.left
     }
 
     /// A round of writing and, if asked for, reading. `Ready`: there is more to do.

@@ -126,11 +126,11 @@ impl Engine {
 
     fn write_transport<T: AsyncWrite + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
         let transport = Pin::new(transport);
-        let written = match self.connection.only_slice() {
+        let written = match self.connection.only_slice(self.left) {
             Some(slice) => transport.poll_write(cx, slice), // a cheaper system call
             None => {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let used = self.connection.slices(&mut slices);
+                let used = self.connection.slices(&mut slices, self.left);
                 transport.poll_write_vectored(cx, &slices[..used])
             }
         };
@@ -141,7 +141,10 @@ impl Engine {
     fn note_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<()> {
         match written {
             Poll::Ready(Ok(0)) => self.write_failed(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(len)) => self.connection.wrote(len, self.now),
+            Poll::Ready(Ok(len)) => {
+                self.left -= len;
+                self.connection.wrote(len, self.now);
+            }
             Poll::Ready(Err(error)) => self.write_failed(error),
             Poll::Pending => {
                 self.now = now();

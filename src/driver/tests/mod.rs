@@ -1,6 +1,7 @@
 //! What lies between the handles and the core: who is woken, who is refused, and what is given back.
 
 mod answers;
+mod giving_way;
 
 use std::{
     collections::VecDeque,
@@ -14,7 +15,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::{
     engine::{Engine, end},
-    in_place::{Half, InPlace},
+    in_place::InPlace,
     outbound::{Outbound, WriteState},
     *,
 };
@@ -105,10 +106,10 @@ async fn the_driver_does_not_wait_for_a_half_that_compresses_but_is_woken_by_it(
     assert!(!come(), "it would block its thread");
     drop(turn);
     for is_due in [true, false] {
-        assert!(place.step(Half::Reader).is_pending());
+        assert!(place.read().is_pending());
         assert_eq!(woken.0.swap(false, SeqCst), is_due, "at the end of the next turn, and once");
     }
-    assert!(come() && place.step(Half::Reader).is_pending());
+    assert!(come() && place.read().is_pending());
     assert!(!woken.0.load(SeqCst), "it has been");
 }
 
@@ -305,22 +306,4 @@ async fn a_writer_that_is_woken_to_write_and_brings_more_instead_loses_nothing()
     }
     drop(soon(sending).await);
     assert_eq!(begin.elapsed(), Duration::ZERO, "nobody had to wait for the clock");
-}
-
-#[test]
-fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
-    const KIB: usize = 1024;
-    let turns = || {
-        [100, 64 * KIB, 256 * KIB, 1024 * KIB].map(|written| {
-            let mut outbound = Outbound::new(Role::Server, &config(), None);
-            let writes = 1 + (0..).take_while(|_| !outbound.must_give_way(written)).count();
-            assert!(writes == 1 || !outbound.must_give_way(written), "each turn begins anew");
-            writes * written / KIB
-        })
-    };
-    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    let one = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    assert_eq!(turns(), [512, 512, 512, 1024]);
-    assert_eq!(one.block_on(async { turns() }), turns());
-    assert_eq!(several.block_on(async { turns() }), [8 * KIB, 8 * KIB, 8 * KIB, KIB]);
 }

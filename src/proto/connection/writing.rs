@@ -44,8 +44,9 @@ impl Connection {
         }
     }
 
-    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.stage.slices(slices)
+    /// What the transport should be given, `most` bytes; the number of slices used.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>], most: usize) -> usize {
+        self.stage.slices(slices, most)
     }
 
     /// A message of `len` bytes may be written at once: nothing comes before it, and it is one small frame.
@@ -70,9 +71,9 @@ impl Connection {
         self.stage.push_frames(frame);
     }
 
-    /// All there is for the transport, if that is in one piece.
-    pub(crate) fn only_slice(&self) -> Option<&[u8]> {
-        self.stage.only_slice()
+    /// The same, if all there is for the transport is in one piece.
+    pub(crate) fn only_slice(&self, most: usize) -> Option<&[u8]> {
+        self.stage.only_slice(most)
     }
 
     /// Bytes fetched and not yet written; control frames do not count, nor does what is being compressed.

@@ -301,7 +301,7 @@ impl Endpoint {
             return true;
         }
         let mut slices = [IoSlice::new(&[]); 4];
-        let used = self.connection.slices(&mut slices);
+        let used = self.connection.slices(&mut slices, usize::MAX);
         // No more than the pipe holds, lest a narrow one takes hours.
         let most = outgoing.room().max(1);
         let mut bytes = Vec::new();

@@ -1,0 +1,157 @@
+//! A writer that never has to wait gives way when its turn is over: what it has written by then, and what becomes of the rest.
+
+use futures::{FutureExt, Sink, future::poll_fn};
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::Message;
+
+const KIB: usize = 1024;
+
+/// What a writer on one thread writes before others get their turn.
+const TURN: usize = 512 * KIB;
+
+/// A message of several turns: its frames on the wire have a length that is no multiple of theirs.
+const LONG: usize = 3 << 20;
+
+/// A server, and the far end of its transport, which takes everything.
+fn server() -> (WebSocketStream, DuplexStream) {
+    let (near, far) = duplex(16 << 20);
+    let ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
+    (ws, far)
+}
+
+/// How much has been written by now.
+fn arrived(far: &mut DuplexStream) -> usize {
+    let mut bytes = vec![0; 16 << 20];
+    far.read(&mut bytes).now_or_never().map_or(0, Result::unwrap)
+}
+
+/// The wire length of a message of [`LONG`] bytes.
+fn wire() -> usize {
+    let frame = 64 * KIB;
+    LONG + LONG.div_ceil(frame) * 10
+}
+
+async fn ready(ws: &mut WebSocketStream) {
+    poll_fn(|cx| Pin::new(&mut *ws).poll_ready(cx)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_ends_in_the_middle_of_a_message() {
+    let (mut ws, mut far) = server();
+    ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
+    assert_eq!(arrived(&mut far), 0, "nobody has had a turn");
+    for turn in 0..wire() / TURN {
+        assert!(ws.flush().now_or_never().is_none());
+        assert_eq!(arrived(&mut far), TURN, "turn {turn}");
+    }
+    ws.flush().now_or_never().expect("this turn is not over").unwrap();
+    assert_eq!(arrived(&mut far), wire() % TURN);
+
+    // The part of a turn counts for the next one, as long as nobody had to wait.
+    ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
+    assert!(ws.flush().now_or_never().is_none());
+    assert_eq!(arrived(&mut far), TURN - wire() % TURN);
+    soon(ws.flush()).await.unwrap();
+    assert_eq!(arrived(&mut far), 2 * wire() - (wire() / TURN + 1) * TURN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_writer_has_left_that_does_not_come_back_is_the_drivers() {
+    let (mut ws, mut far) = server();
+    let mut came = vec![0; wire()];
+    for _ in 0..3 {
+        // Asked by a future, which is dropped.
+        ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
+        assert!(ws.flush().now_or_never().is_none());
+        let begin = tokio::time::Instant::now();
+        soon(far.read_exact(&mut came)).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+
+        // As a sink, which is then given something else.
+        Pin::new(&mut ws).start_send(Message::binary(vec![7; LONG])).unwrap();
+        assert!(ready(&mut ws).now_or_never().is_none());
+        ws.control().ping().now_or_never();
+        let begin = tokio::time::Instant::now();
+        soon(far.read_exact(&mut came)).await.unwrap();
+        let mut ping = [0; 10];
+        soon(far.read_exact(&mut ping)).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+
+        // As a sink, of which nothing more is heard.
+        Pin::new(&mut ws).start_send(Message::binary(vec![7; LONG])).unwrap();
+        assert!(ready(&mut ws).now_or_never().is_none());
+        let begin = tokio::time::Instant::now();
+        soon(far.read_exact(&mut came)).await.unwrap();
+        assert!(begin.elapsed() <= Duration::from_millis(500));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_has_given_way_and_does_something_else_has_the_driver_write() {
+    let (mut ws, mut far) = server();
+    let mut came = vec![0; wire() + 3];
+    for _ in 0..3 {
+        Pin::new(&mut ws).start_send(Message::binary(vec![7; LONG])).unwrap();
+        assert!(ready(&mut ws).now_or_never().is_none());
+        Pin::new(&mut ws).start_send(Message::binary("!")).unwrap();
+        poll_fn(|cx| Pin::new(&mut ws).poll_flush(cx)).now_or_never().expect("it does not wait").unwrap();
+        let begin = tokio::time::Instant::now();
+        soon(far.read_exact(&mut came)).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        assert_eq!(came[wire()..], *b"\x82\x01!");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_comes_while_the_writer_gives_way_follows_all_of_its_message() {
+    for is_dropped in [true, false] {
+        let (mut ws, mut far) = server();
+        ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
+        let (control, mut came) = (ws.control(), vec![0; wire() + 4]);
+        let mut flushing = Box::pin(ws.flush());
+        assert!((&mut flushing).now_or_never().is_none());
+        let closing = tokio::spawn(async move { control.close(CloseCode::NORMAL, "").await });
+        tokio::task::yield_now().await;
+        if is_dropped {
+            drop(flushing);
+        } else {
+            soon(flushing).await.unwrap();
+        }
+        soon(far.read_exact(&mut came)).await.unwrap();
+        assert_eq!(came[wire()..], [0x88, 2, 0x03, 0xE8]);
+        far.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]).await.unwrap();
+        drop(far);
+        assert!(soon(closing).await.unwrap().unwrap().was_clean);
+    }
+}
+
+#[test]
+fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
+    let turns = || {
+        [100, 64 * KIB, 256 * KIB, 1024 * KIB].map(|written| {
+            let mut outbound = Outbound::new(Role::Server, &config(), None);
+            let mut turn = || {
+                let mut sum = 0;
+                loop {
+                    let most = outbound.left_of_turn();
+                    let len = written.min(most);
+                    outbound.has_written(len, len == most);
+                    sum += len;
+                    if len == most {
+                        return sum / KIB;
+                    }
+                }
+            };
+            let len = turn();
+            assert_eq!(turn(), len, "each turn begins anew");
+            len
+        })
+    };
+    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let one = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    assert_eq!(turns(), [512, 512, 512, 512]);
+    assert_eq!(one.block_on(async { turns() }), turns());
+    assert_eq!(several.block_on(async { turns() }), [8 * KIB, 8 * KIB, 8 * KIB, 512], "but for much at once");
+}
