@@ -8,7 +8,7 @@ use std::{
 use futures::channel::oneshot;
 use tokio::runtime::Handle;
 
-use super::now;
+use super::{now, read_buffer::READ_BUFFER};
 use crate::{
     close::CloseFrame,
     compression::Codec,
@@ -19,10 +19,11 @@ use crate::{
     stats::{DirectionStats, ReadyState},
 };
 
-/// Bytes that a writer which never has to wait writes itself before others get their turn. To the byte, within a frame if need
-/// be: if turns ended with messages, each would begin with a page of the kernel's memory when the reader has caught up, and a
-/// Zen 3 copies some of the frames behind that at a third of its speed (`docs/performance-zen3.md`).
-const TURN: usize = 512 * 1024;
+/// Bytes that a writer which never has to wait writes itself before others get their turn: 512 KiB, or rather two reads. To
+/// the byte, within a frame if need be: if turns ended with messages, each would begin with a page of the kernel's memory when
+/// the reader has caught up, and a Zen 3 copies some of the frames behind that at a third of its speed
+/// (`docs/performance-zen3.md`).
+const TURN: usize = 2 * READ_BUFFER;
 
 /// The same on several threads, unless [`TURN`] is written at once. Giving way wakes another thread there, which takes over
 /// one of the ends, and with it the way of each byte from one core to the other.

@@ -4,12 +4,12 @@ use futures::{FutureExt, Sink, future::poll_fn};
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::Message;
+use crate::{Message, driver::read_buffer::READ_BUFFER};
 
 const KIB: usize = 1024;
 
 /// What a writer on one thread writes before others get their turn.
-const TURN: usize = 512 * KIB;
+const TURN: usize = 2 * READ_BUFFER;
 
 /// A message of several turns: its frames on the wire have a length that is no multiple of theirs.
 const LONG: usize = 3 << 20;
@@ -140,7 +140,7 @@ fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
                     outbound.has_written(len, len == most);
                     sum += len;
                     if len == most {
-                        return sum / KIB;
+                        return sum;
                     }
                 }
             };
@@ -151,7 +151,7 @@ fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
     };
     let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let one = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    assert_eq!(turns(), [512, 512, 512, 512]);
+    assert_eq!(turns(), [TURN; 4]);
     assert_eq!(one.block_on(async { turns() }), turns());
-    assert_eq!(several.block_on(async { turns() }), [8 * KIB, 8 * KIB, 8 * KIB, 512], "but for much at once");
+    assert_eq!(several.block_on(async { turns() }), [8 << 20, 8 << 20, 8 << 20, TURN], "but for much at once");
 }
