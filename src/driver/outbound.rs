@@ -62,7 +62,7 @@ pub(crate) struct Outbound {
     /// Bytes the driver has fetched and not yet written.
     in_flight: usize,
     writer: Option<Waker>,
-    /// The writer has been woken to write, and nobody has written since.
+    /// The writer has been woken to write, or is to come back to it, and nobody has written since.
     is_called: bool,
     /// The mark has been reached, and not half of it is free again.
     is_full: bool,
@@ -182,7 +182,8 @@ impl Outbound {
         self.turn += len;
         if is_over {
             self.turn = 0;
-            self.stop_waiting();
+            self.writer = None;
+            self.is_called = self.buffered() > 0;
         }
     }
 

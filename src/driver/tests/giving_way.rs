@@ -27,10 +27,11 @@ fn arrived(far: &mut DuplexStream) -> usize {
     far.read(&mut bytes).now_or_never().map_or(0, Result::unwrap)
 }
 
-/// The wire length of a message of [`LONG`] bytes.
-fn wire() -> usize {
+/// The wire length of a message.
+fn wire(len: usize) -> usize {
     let frame = 64 * KIB;
-    LONG + LONG.div_ceil(frame) * 10
+    let header = |payload| if payload > 0xFFFF { 10 } else { 4 };
+    len + len / frame * header(frame) + if len % frame > 0 { header(len % frame) } else { 0 }
 }
 
 async fn ready(ws: &mut WebSocketStream) {
@@ -42,25 +43,25 @@ async fn a_turn_ends_in_the_middle_of_a_message() {
     let (mut ws, mut far) = server();
     ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
     assert_eq!(arrived(&mut far), 0, "nobody has had a turn");
-    for turn in 0..wire() / TURN {
+    for turn in 0..wire(LONG) / TURN {
         assert!(ws.flush().now_or_never().is_none());
         assert_eq!(arrived(&mut far), TURN, "turn {turn}");
     }
     ws.flush().now_or_never().expect("this turn is not over").unwrap();
-    assert_eq!(arrived(&mut far), wire() % TURN);
+    assert_eq!(arrived(&mut far), wire(LONG) % TURN);
 
     // The part of a turn counts for the next one, as long as nobody had to wait.
     ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
     assert!(ws.flush().now_or_never().is_none());
-    assert_eq!(arrived(&mut far), TURN - wire() % TURN);
+    assert_eq!(arrived(&mut far), TURN - wire(LONG) % TURN);
     soon(ws.flush()).await.unwrap();
-    assert_eq!(arrived(&mut far), 2 * wire() - (wire() / TURN + 1) * TURN);
+    assert_eq!(arrived(&mut far), 2 * wire(LONG) - (wire(LONG) / TURN + 1) * TURN);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_writer_has_left_that_does_not_come_back_is_the_drivers() {
     let (mut ws, mut far) = server();
-    let mut came = vec![0; wire()];
+    let mut came = vec![0; wire(LONG)];
     for _ in 0..3 {
         // Asked by a future, which is dropped.
         ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
@@ -90,17 +91,20 @@ async fn what_a_writer_has_left_that_does_not_come_back_is_the_drivers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_has_given_way_and_does_something_else_has_the_driver_write() {
-    let (mut ws, mut far) = server();
-    let mut came = vec![0; wire() + 3];
-    for _ in 0..3 {
-        Pin::new(&mut ws).start_send(Message::binary(vec![7; LONG])).unwrap();
-        assert!(ready(&mut ws).now_or_never().is_none());
-        Pin::new(&mut ws).start_send(Message::binary("!")).unwrap();
-        poll_fn(|cx| Pin::new(&mut ws).poll_flush(cx)).now_or_never().expect("it does not wait").unwrap();
-        let begin = tokio::time::Instant::now();
-        soon(far.read_exact(&mut came)).await.unwrap();
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-        assert_eq!(came[wire()..], *b"\x82\x01!");
+    // What is left may be more than half the high-water mark, at which a writer that waits is woken, or less.
+    for len in [LONG, TURN + 50 * KIB, TURN, LONG, TURN + 50 * KIB] {
+        let (mut ws, mut far) = server();
+        for _ in 0..3 {
+            Pin::new(&mut ws).start_send(Message::binary(vec![7; len])).unwrap();
+            assert!(ready(&mut ws).now_or_never().is_none());
+            Pin::new(&mut ws).start_send(Message::binary("!")).unwrap();
+            poll_fn(|cx| Pin::new(&mut ws).poll_flush(cx)).now_or_never().expect("it does not wait").unwrap();
+            let begin = tokio::time::Instant::now();
+            let mut came = vec![0; wire(len) + 3];
+            soon(far.read_exact(&mut came)).await.unwrap();
+            assert_eq!(begin.elapsed(), Duration::ZERO, "{len} bytes");
+            assert_eq!(came[wire(len)..], *b"\x82\x01!");
+        }
     }
 }
 
@@ -109,7 +113,7 @@ async fn a_close_that_comes_while_the_writer_gives_way_follows_all_of_its_messag
     for is_dropped in [true, false] {
         let (mut ws, mut far) = server();
         ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
-        let (control, mut came) = (ws.control(), vec![0; wire() + 4]);
+        let (control, mut came) = (ws.control(), vec![0; wire(LONG) + 4]);
         let mut flushing = Box::pin(ws.flush());
         assert!((&mut flushing).now_or_never().is_none());
         let closing = tokio::spawn(async move { control.close(CloseCode::NORMAL, "").await });
@@ -120,7 +124,7 @@ async fn a_close_that_comes_while_the_writer_gives_way_follows_all_of_its_messag
             soon(flushing).await.unwrap();
         }
         soon(far.read_exact(&mut came)).await.unwrap();
-        assert_eq!(came[wire()..], [0x88, 2, 0x03, 0xE8]);
+        assert_eq!(came[wire(LONG)..], [0x88, 2, 0x03, 0xE8]);
         far.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]).await.unwrap();
         drop(far);
         assert!(soon(closing).await.unwrap().unwrap().was_clean);
