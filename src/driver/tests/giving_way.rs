@@ -31,7 +31,11 @@ fn arrived(far: &mut DuplexStream) -> usize {
 fn wire(len: usize) -> usize {
     let frame = 64 * KIB;
     let header = |payload| if payload > 0xFFFF { 10 } else { 4 };
-    len + len / frame * header(frame) + if len % frame > 0 { header(len % frame) } else { 0 }
+    let last = match len % frame {
+        0 => 0,
+        rest => header(rest),
+    };
+    len + len / frame * header(frame) + last
 }
 
 async fn ready(ws: &mut WebSocketStream) {
