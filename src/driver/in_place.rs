@@ -162,8 +162,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
                 turn.has_read_all();
                 return Step::Served;
             }
-            if io.engine.left() == 0 {
-                // It is about to come back, like one that has been woken.
+            // It is about to come back, like one that has been woken, and the transport tells when there is something to read.
+            if io.engine.left() == 0 && turn.is_listening() {
                 return if turn.half_is_woken() { Step::Driver } else { Step::Waits };
             }
             // A transport that has been emptied is asked once more, which costs nothing, so that it tells when there is
@@ -171,6 +171,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Place<T> {
             if io.engine.has_delivered() && !io.engine.has_emptied_transport() {
                 turn.half_is_served();
                 return Step::Driver;
+            }
+            if io.engine.left() == 0 {
+                break;
             }
         }
         turn.give_to_driver();

@@ -113,6 +113,25 @@ async fn a_sink_that_has_given_way_and_does_something_else_has_the_driver_write(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_after_a_turn_that_has_read_and_did_not_come_to_an_end_of_that() {
+    let ping = [0x89, 0x80, 0, 0, 0, 0]; // masked, with a mask of 0
+    let len = TURN + 50 * KIB;
+    let (mut ws, mut far) = server();
+    for _ in 0..3 {
+        far.write_all(&ping).await.unwrap();
+        Pin::new(&mut ws).start_send(Message::binary(vec![7; len])).unwrap();
+        assert!(ready(&mut ws).now_or_never().is_none(), "its turn is over");
+        ready(&mut ws).now_or_never().expect("it has room again, and writes nothing more");
+        let mut came = vec![0; wire(len) + 2];
+        let begin = tokio::time::Instant::now();
+        soon(far.read_exact(&mut came)).await.unwrap();
+        far.write_all(&ping).await.unwrap();
+        soon(far.read_exact(&mut came[..2])).await.unwrap();
+        assert_eq!((begin.elapsed(), &came[..2]), (Duration::ZERO, &[0x8A, 0][..]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_that_comes_while_the_writer_gives_way_follows_all_of_its_message() {
     for is_dropped in [true, false] {
         let (mut ws, mut far) = server();
