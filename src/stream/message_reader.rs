@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
-use super::{readable::Readable, waiting::Waiting};
+use super::{readable::Readable, waiting::waiting};
 use crate::{
     error::{CollectError, ReadError},
     message::{Message, MessageKind},
@@ -63,8 +63,9 @@ impl<'a> MessageReader<'a> {
     ///
     /// # Cancel safety
     /// Cancel safe: no chunk is lost when the future is dropped.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        Waiting::new(self.readable, |readable, cx| readable.poll_chunk(cx)).await
+    #[inline]
+    pub fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send {
+        waiting(self.readable, |readable: &mut Readable, cx| readable.poll_chunk(cx))
     }
 
     /// The rest of the message in one piece, if it has at most `limit` bytes.
@@ -89,7 +90,7 @@ impl<'a> MessageReader<'a> {
     pub fn collect(mut self, limit: usize) -> impl Future<Output = Result<Message, CollectError>> + Send + use<'a> {
         // By value, or `StreamExt::collect` would hide it from everybody who imports that trait.
         self.skips = false;
-        async move { Waiting::new(self.readable, |readable, cx| readable.poll_collect(limit, cx)).await }
+        async move { waiting(self.readable, |readable: &mut Readable, cx| readable.poll_collect(limit, cx)).await }
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::{
-    waiting::{Wait, Waiting},
+    waiting::{Wait, waiting},
     writable::Writable,
 };
 use crate::{
@@ -151,7 +151,7 @@ impl MessageWriter<'_> {
     /// Cancel safe for the connection: when the future is dropped, the chunk was accepted whole or not at all.
     pub async fn write(&mut self, chunk: impl Into<Bytes>) -> Result<(), WriteError> {
         let mut chunk = Some(chunk.into());
-        Waiting::new(self, |writer, cx| {
+        waiting(self, |writer, cx| {
             let Some(data) = &chunk else { return Poll::Ready(Ok(())) };
             let (text, len) = (writer.checked(data)?, data.len() as u64);
             ready_or_pending!(writer.writable.poll_room(cx, |outbound| {
@@ -188,7 +188,7 @@ impl MessageWriter<'_> {
     /// # }
     /// ```
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        Waiting::new(self, |writer, cx| writer.writable.poll_message_flushed(cx)).await
+        waiting(self, |writer, cx| writer.writable.poll_message_flushed(cx)).await
     }
 
     /// Ends the message. This has happened when the call returns; the future only tells whether it went well.

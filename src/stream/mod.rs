@@ -100,8 +100,9 @@ impl WebSocketStream {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_>>, ReadError> {
-        self.readable.next_message().await
+    #[inline]
+    pub fn next_message(&mut self) -> impl Future<Output = Result<Option<MessageReader<'_>>, ReadError>> + Send {
+        self.readable.next_message()
     }
 
     /// Sends a whole message; see [`Writable::send`].

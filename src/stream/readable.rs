@@ -14,7 +14,7 @@ use super::{
     Control,
     closed::Closed,
     message_reader::MessageReader,
-    waiting::{Wait, Waiting},
+    waiting::{Wait, lending},
 };
 use crate::{
     close::{CloseCode, CloseFrame},
@@ -156,9 +156,11 @@ impl Readable {
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is lost when the future is dropped.
-    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_>>, ReadError> {
-        let begun = Waiting::new(self, Self::poll_message).await?;
-        Ok(if begun { Some(MessageReader::new(self)) } else { None })
+    #[inline]
+    pub fn next_message(&mut self) -> impl Future<Output = Result<Option<MessageReader<'_>>, ReadError>> + Send {
+        lending(self, Self::poll_message, |readable, begun: Result<bool, ReadError>| {
+            Ok(if begun? { Some(MessageReader::new(readable)) } else { None })
+        })
     }
 
     /// Discards what has not been read, and closes the connection: a close code and reason as for
@@ -188,6 +190,7 @@ impl Readable {
     }
 
     /// `true`: a message has begun. `false`: there are no more.
+    #[inline]
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
         if self.message.is_here {
             return Poll::Ready(Ok(true));
@@ -200,7 +203,15 @@ impl Readable {
     }
 
     /// The next chunk of the message, never empty; `None` at its end.
+    #[inline]
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if self.message.complete && self.message.part.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        self.poll_next_chunk(cx)
+    }
+
+    fn poll_next_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         self.shared.set_wants_whole(false);
         if !self.message.part.is_empty() {
             return Poll::Ready(Ok(Some(self.message.take_part())));
@@ -308,6 +319,8 @@ impl Readable {
         self.wake(wake);
     }
 
+    /// Once for all that a read brings, and so out of the way of what is done for each chunk.
+    #[inline(never)]
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ConnectionError>> {
         // Where halves read there is nothing in the queue, unless the writer was faster.
         let is_taken = self.consumed > 0 || !self.shared.is_turn_of_half();

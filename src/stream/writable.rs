@@ -13,7 +13,7 @@ use super::{
     closed::Closed,
     giving_way::give_way,
     message_writer::StartMessage,
-    waiting::{Wait, Waiting},
+    waiting::{Wait, waiting},
 };
 use crate::{
     close::{CloseCode, CloseFrame, CloseInfo},
@@ -90,7 +90,7 @@ impl Writable {
             return Ok(());
         }
         let mut message = Some(message);
-        Waiting::new(self, |writable, cx| {
+        waiting(self, |writable, cx| {
             ready!(writable.poll_between(cx, |outbound| {
                 if let Some(message) = message.take() {
                     accept(outbound, message);
@@ -122,7 +122,7 @@ impl Writable {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&mut self) -> Result<(), WriteError> {
-        Waiting::new(self, |writable, cx| writable.poll_room(cx, |_| ())).await
+        waiting(self, |writable, cx| writable.poll_room(cx, |_| ())).await
     }
 
     /// How many bytes may still be sent without waiting: the high-water mark less what is buffered. Negative when one
@@ -146,7 +146,7 @@ impl Writable {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        Waiting::new(self, Self::poll_flushed).await
+        waiting(self, Self::poll_flushed).await
     }
 
     /// Closes: everything accepted is sent, then a Close frame; then the peer's is awaited, while messages are still
