@@ -98,13 +98,16 @@ fn targets_table(text: &mut String, results: &Results) -> std::fmt::Result {
     let targets = targets::all(results);
     let met = targets.iter().filter(|target| target.met).count();
     writeln!(text, "## Targets\n\n{met} of {} met.\n", targets.len())?;
-    writeln!(text, "| scenario | library | figure | ours | target | met |\n|---|---|---|---:|---:|---|")?;
+    writeln!(
+        text,
+        "| scenario | library | figure | ours | target | met | rounds that do |\n|---|---|---|---:|---:|---|---:|"
+    )?;
     for target in &targets {
         let met = if target.met { "yes" } else { "**no**" };
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {met} |",
-            target.scenario, target.library, target.figure, target.ours, target.limit
+            "| {} | {} | {} | {} | {} | {met} | {} of {} |",
+            target.scenario, target.library, target.figure, target.ours, target.limit, target.rounds_met, target.rounds
         )?;
     }
     Ok(())

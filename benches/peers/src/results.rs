@@ -77,18 +77,23 @@ impl ScenarioResults {
         median(self.values(library, key))
     }
 
-    /// The median of what comes of the figures of two libraries in the same round.
-    pub(crate) fn paired(&self, library: &str, base: &str, key: &str, of: impl Fn(f64, f64) -> f64) -> Option<f64> {
+    /// What comes of the figures of two libraries in the same round, one of each round.
+    pub(crate) fn paired(&self, library: &str, base: &str, key: &str, of: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let pairs = self.of(library, key).filter_map(|(round, value)| {
             let (_, base) = self.of(base, key).find(|(other, _)| *other == round)?;
             Some(of(value, base))
         });
-        median(pairs.collect())
+        pairs.collect()
     }
 
-    /// The median of the ratios to another library in the same round.
-    pub(crate) fn ratio(&self, library: &str, base: &str, key: &str) -> Option<f64> {
+    /// The ratios to another library in the same round.
+    pub(crate) fn ratios(&self, library: &str, base: &str, key: &str) -> Vec<f64> {
         self.paired(library, base, key, |value, base| value / base)
+    }
+
+    /// The median of them.
+    pub(crate) fn ratio(&self, library: &str, base: &str, key: &str) -> Option<f64> {
+        median(self.ratios(library, base, key))
     }
 
     fn of(&self, library: &str, key: &str) -> impl Iterator<Item = (usize, f64)> {

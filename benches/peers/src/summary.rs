@@ -159,14 +159,23 @@ fn missed(text: &mut String, results: &Results) -> std::fmt::Result {
     let met = targets.iter().filter(|target| target.met).count();
     writeln!(text, "\n### Against the goals\n\n{met} of {} figures reach what was set out for them.", targets.len())?;
     if met < targets.len() {
+        let steadily = targets.iter().filter(|target| !target.met && target.is_missed_steadily()).count();
         writeln!(
             text,
-            "Those that do not:\n\n| case | who | figure | ours | goal |\n| --- | --- | --- | ---: | ---: |"
+            "Of those that do not, {steadily} are **steadily** behind: fewer than a quarter of the rounds reach it. The others differ by less \
+             than rounds do.\n\n\
+             | case | who | figure | ours | goal | rounds that reach it |\n| --- | --- | --- | ---: | ---: | ---: |"
         )?;
     }
     for target in targets.iter().filter(|target| !target.met) {
         let name = words(&target.scenario);
-        writeln!(text, "| {name} | {} | {} | {} | {} |", target.library, target.figure, target.ours, target.limit)?;
+        let rounds = format!("{} of {}", target.rounds_met, target.rounds);
+        let rounds = if target.is_missed_steadily() { format!("**{rounds}**") } else { rounds };
+        writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {rounds} |",
+            target.library, target.figure, target.ours, target.limit
+        )?;
     }
     Ok(())
 }
