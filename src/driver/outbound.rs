@@ -19,15 +19,21 @@ use crate::{
     stats::{DirectionStats, ReadyState},
 };
 
-/// Bytes that a writer which never has to wait writes itself before others get their turn: 512 KiB, or rather two reads. To
+/// Bytes that a writer which never has to wait writes itself before others get their turn: 768 KiB, or rather three reads. To
 /// the byte, within a frame if need be: if turns ended with messages, each would begin with a page of the kernel's memory when
 /// the reader has caught up, and a Zen 3 copies some of the frames behind that at a third of its speed
 /// (`docs/performance-zen3.md`).
-const TURN: usize = 2 * READ_BUFFER;
+const TURN: usize = 3 * READ_BUFFER;
 
-/// The same on several threads, unless [`TURN`] is written at once. Giving way wakes another thread there, which takes over
-/// one of the ends, and with it the way of each byte from one core to the other.
+/// The same on several threads. Giving way wakes another thread there, which takes over one of the ends, and with it the way of
+/// each byte from one core to the other.
 const LONG_TURN: usize = 8 * 1024 * 1024;
+
+/// On several threads so much at once is a turn as well: a large message is worth it, as both ends copy it side by side.
+const AT_ONCE: usize = 4 * READ_BUFFER;
+
+/// The same where it is masked as well, which takes as long again.
+const MASKED_AT_ONCE: usize = 2 * READ_BUFFER;
 
 /// What the application wants, until the driver has seen it.
 #[derive(Debug, Default)]
@@ -70,6 +76,8 @@ pub(crate) struct Outbound {
     turn: usize,
     /// When that is enough.
     max_turn: usize,
+    /// When it is because there was no pause in it.
+    max_at_once: usize,
     /// The driver is gone, and the transport with it.
     pub(crate) closed: bool,
     /// The driver has nothing to write: the next frame must wake it.
@@ -83,6 +91,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn new(role: Role, config: &Config, codec: Option<Codec>) -> Self {
+        let (max_turn, max_at_once) = max_turn(role);
         let mut outbox = Outbox::new(role, config.max_frame_payload);
         if let Some(codec) = codec {
             outbox.enable_compression(&codec);
@@ -97,7 +106,8 @@ impl Outbound {
             is_called: false,
             is_full: false,
             turn: 0,
-            max_turn: max_turn(),
+            max_turn,
+            max_at_once,
             closed: false,
             driver_idle: true,
             stats: DirectionStats::default(),
@@ -173,7 +183,7 @@ impl Outbound {
 
     /// Bytes that the writer may write itself before others come first.
     pub(crate) fn left_of_turn(&self) -> usize {
-        TURN.min(self.max_turn - self.turn)
+        self.max_at_once.min(self.max_turn - self.turn)
     }
 
     /// The writer has written `len` bytes itself. If its turn `is_over`, others come first, and then it comes back to what may
@@ -255,8 +265,12 @@ impl Outbound {
     }
 }
 
-/// See [`LONG_TURN`].
-fn max_turn() -> usize {
+/// How much a turn is, and how much of it may be written at once.
+fn max_turn(role: Role) -> (usize, usize) {
     let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-    if threads == 1 { TURN } else { LONG_TURN }
+    match role {
+        _ if threads == 1 => (TURN, TURN),
+        Role::Client => (LONG_TURN, MASKED_AT_ONCE),
+        Role::Server => (LONG_TURN, AT_ONCE),
+    }
 }

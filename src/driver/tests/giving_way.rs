@@ -9,7 +9,7 @@ use crate::{Message, driver::read_buffer::READ_BUFFER};
 const KIB: usize = 1024;
 
 /// What a writer on one thread writes before others get their turn.
-const TURN: usize = 2 * READ_BUFFER;
+const TURN: usize = 3 * READ_BUFFER;
 
 /// A message of several turns: its frames on the wire have a length that is no multiple of theirs.
 const LONG: usize = 3 << 20;
@@ -156,9 +156,9 @@ async fn a_close_that_comes_while_the_writer_gives_way_follows_all_of_its_messag
 
 #[test]
 fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
-    let turns = || {
-        [100, 64 * KIB, 256 * KIB, 1024 * KIB].map(|written| {
-            let mut outbound = Outbound::new(Role::Server, &config(), None);
+    let turns = |role| {
+        [100, 64 * KIB, 256 * KIB, 2048 * KIB].map(|written| {
+            let mut outbound = Outbound::new(role, &config(), None);
             let mut turn = || {
                 let mut sum = 0;
                 loop {
@@ -178,7 +178,10 @@ fn a_writer_gives_way_after_less_on_one_thread_than_on_several() {
     };
     let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let one = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    assert_eq!(turns(), [TURN; 4]);
-    assert_eq!(one.block_on(async { turns() }), turns());
-    assert_eq!(several.block_on(async { turns() }), [8 << 20, 8 << 20, 8 << 20, TURN], "but for much at once");
+    for (role, at_once) in [(Role::Server, 4 * READ_BUFFER), (Role::Client, 2 * READ_BUFFER)] {
+        assert_eq!(turns(role), [TURN; 4]);
+        assert_eq!(one.block_on(async { turns(role) }), [TURN; 4]);
+        let turns = several.block_on(async { turns(role) });
+        assert_eq!(turns, [8 << 20, 8 << 20, 8 << 20, at_once], "but for much at once");
+    }
 }
