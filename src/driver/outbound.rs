@@ -32,7 +32,7 @@ const LONG_TURN: usize = 8 * 1024 * 1024;
 /// On several threads so much at once is a turn as well: a large message is worth it, as both ends copy it side by side.
 const AT_ONCE: usize = 4 * READ_BUFFER;
 
-/// The same where it is masked as well, which takes as long again.
+/// The same where it is masked as well: with more, whole messages are slower (`docs/performance.md`).
 const MASKED_AT_ONCE: usize = 2 * READ_BUFFER;
 
 /// What the application wants, until the driver has seen it.

@@ -162,8 +162,8 @@ fn missed(text: &mut String, results: &Results) -> std::fmt::Result {
         let steadily = targets.iter().filter(|target| !target.met && target.is_missed_steadily()).count();
         writeln!(
             text,
-            "Of those that do not, {steadily} are **steadily** behind: fewer than a quarter of the rounds reach it. The others differ by less \
-             than rounds do.\n\n\
+            "Of those that do not, {steadily} are **steadily** behind: fewer than a quarter of the rounds reach it. Of the others more do, \
+             which may be chance and may not.\n\n\
              | case | who | figure | ours | goal | rounds that reach it |\n| --- | --- | --- | ---: | ---: | ---: |"
         )?;
     }

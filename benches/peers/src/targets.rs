@@ -24,7 +24,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// It is not chance that the median does not reach it: hardly a round does.
+    /// Hardly a round reaches it. Of 13 rounds of equals so few do once in 20 times, of 5 once in 5.
     pub(crate) fn is_missed_steadily(&self) -> bool {
         4 * self.rounds_met < self.rounds
     }
