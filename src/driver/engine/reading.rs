@@ -41,9 +41,11 @@ impl Engine {
         Poll::Ready(())
     }
 
-    /// The reader has as much as it may have: nothing more is read or decoded until it has taken half.
+    /// The reader has as much as it may have: nothing more is read or decoded until it has taken half. Not so if it is about to
+    /// take it, and what there may be comes into memory that counts already: a transport that is then asked once more will tell
+    /// when there is more, without the driver.
     fn is_reader_behind(&mut self) -> bool {
-        if self.room > 0 {
+        if self.room > 0 || (self.has_delivered() && self.read.goes_on()) {
             return false;
         }
         let mut inbound = self.shared.inbound();

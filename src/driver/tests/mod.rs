@@ -17,9 +17,13 @@ use super::{
     engine::{Engine, end},
     in_place::InPlace,
     outbound::{Outbound, WriteState},
+    read_buffer::READ_BUFFER,
     *,
 };
-use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream};
+use crate::{
+    CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream,
+    wire::header::{FrameHeader, OpCode},
+};
 
 fn config() -> Config {
     Config::default().ping_interval(None).keepalive_timeout(None)
@@ -240,6 +244,38 @@ async fn a_transport_that_has_had_nothing_is_not_asked_again_before_it_wakes() {
         far.write_all(&[0x82, 1, b'!']).await.unwrap();
         let answer = soon(ws.next_message()).await.unwrap().unwrap();
         assert_eq!(soon(answer.collect(1)).await.unwrap().as_bytes(), b"!");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quick_reader_is_never_said_to_lag() {
+    // What comes counts for the buffer that it keeps, which reaches the mark: each read of a loopback's 65,483 bytes paused the
+    // connection and woke the driver, though the reader was there.
+    for piece in [READ_BUFFER / 4, READ_BUFFER / 2, READ_BUFFER - 10] {
+        for wants_whole in [false, true] {
+            let (near, mut far) = duplex(2 * READ_BUFFER);
+            let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Client, Negotiated::default(), config());
+            let control = ws.control();
+            let reader = tokio::spawn(async move {
+                for _ in 0..8 {
+                    let mut message = ws.next_message().await.unwrap().unwrap();
+                    if wants_whole {
+                        assert_eq!(message.collect(READ_BUFFER).await.unwrap().len(), piece);
+                    } else {
+                        while message.chunk().await.unwrap().is_some() {}
+                    }
+                }
+            });
+            for _ in 0..8 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let mut frame = BytesMut::new();
+                FrameHeader { fin: true, opcode: OpCode::Binary, mask: None, len: piece as u64 }.encode(&mut frame);
+                frame.resize(frame.len() + piece, 7);
+                far.write_all(&frame).await.unwrap();
+            }
+            soon(reader).await.unwrap();
+            assert_eq!(control.stats().received.pauses, 0, "{piece} bytes, whole: {wants_whole}");
+        }
     }
 }
 
