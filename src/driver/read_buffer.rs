@@ -36,6 +36,10 @@ const GATHER_RATIO: usize = 64;
 /// counts for. A segment of Linux's loopback, 65,483 bytes, is more than that.
 const SHARED_FROM: usize = READ_BUFFER / 5;
 
+/// Shares of a buffer are counted this finely: in whole bytes, what has come in a read that filled three quarters would count
+/// for half as much again as the buffer, and not all of it be decoded in one go.
+const WEIGHT_UNIT: usize = 256;
+
 thread_local! {
     /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
@@ -56,14 +60,14 @@ pub(crate) struct ReadBuffer {
     is_short: bool,
     /// It is the memory of one message that is wanted whole, and ends with it.
     gathers: bool,
-    /// What a byte of it stands for: its share of the whole buffer.
+    /// What a byte of it stands for: its share of the whole buffer, in parts of [`WEIGHT_UNIT`].
     weight: usize,
 }
 
 impl ReadBuffer {
     /// Begins with bytes that were read along with the handshake.
     pub(crate) fn holding(input: BytesMut) -> Self {
-        Self { input, copies: true, weight: 1, ..Self::default() }
+        Self { input, copies: true, weight: WEIGHT_UNIT, ..Self::default() }
     }
 
     /// Everything read has been decoded.
@@ -160,7 +164,8 @@ impl ReadBuffer {
         // What waits in a queue then keeps no more memory than twice what it holds, and the buffer is free for the next read.
         let is_shared = len >= self.size / 2 || (is_awaited && len >= SHARED_FROM);
         self.copies = !self.gathers && !is_shared;
-        self.weight = if self.gathers || self.copies { 1 } else { self.size.div_ceil(len) };
+        let kept = if self.gathers || self.copies { len } else { self.size };
+        self.weight = (WEIGHT_UNIT * kept).div_ceil(len);
     }
 
     /// Another read would go to memory that has been counted, with what is shared of it.
@@ -175,7 +180,7 @@ impl ReadBuffer {
 
     /// What `bytes` taken from it count for: views of a buffer keep all of it alive, however much of it was filled.
     pub(crate) fn charge(&self, bytes: usize) -> usize {
-        bytes * self.weight
+        bytes * self.weight / WEIGHT_UNIT
     }
 
     /// Chunks of the last read are to be copied, not shared.
@@ -398,20 +403,24 @@ mod tests {
     #[test]
     fn what_is_awaited_is_copied_only_if_it_is_small_and_counts_for_what_it_keeps() {
         // It was copied up to half of the buffer, which one end of a large transfer spent a tenth of its time on.
-        for (len, is_awaited, copies, weight) in [
-            (SHARED_FROM - 1, true, true, 1),
-            (SHARED_FROM, true, false, 5),
-            (65_483, true, false, 5),
-            (READ_BUFFER / 2 - 1, true, false, 3),
-            (READ_BUFFER / 2 - 1, false, true, 1),
-            (READ_BUFFER / 2, false, false, 2),
-            (READ_BUFFER, false, false, 1),
+        // And what had come in three pieces of 64 KiB was taken for more than the buffer, and the last of them left for later.
+        for (len, is_awaited, copies) in [
+            (SHARED_FROM - 1, true, true),
+            (SHARED_FROM, true, false),
+            (65_483, true, false),
+            (READ_BUFFER / 2 - 1, true, false),
+            (READ_BUFFER / 2 - 1, false, true),
+            (READ_BUFFER / 2, false, false),
+            (READ_BUFFER / 4 * 3, false, false),
+            (READ_BUFFER, false, false),
         ] {
             let mut read = ReadBuffer::default();
             let (buffer, _) = read.prepare(Ahead::default(), false);
             buffer.resize(len, 7);
             read.filled(len, is_awaited);
-            assert_eq!((read.copies(), read.charge(1)), (copies, weight), "{len} bytes, awaited: {is_awaited}");
+            let (kept, counts) = (if copies { len } else { READ_BUFFER }, read.charge(len));
+            let is_exact = (kept..=kept + len / WEIGHT_UNIT + 1).contains(&counts);
+            assert!(read.copies() == copies && is_exact, "{len} bytes, awaited: {is_awaited}: {counts}");
         }
     }
 
