@@ -83,6 +83,11 @@ impl ReadBuffer {
     #[inline(always)]
     pub(crate) fn prepare(&mut self, ahead: Ahead, whole: bool) -> (&mut BytesMut, usize) {
         debug_assert!(self.input.is_empty());
+        if self.gathers && self.input.capacity() == 0 {
+            // It is longer than was to be expected: by how much, its header may say, but nothing of it has come.
+            self.gathers = false;
+            self.room = 0;
+        }
         let asked = match whole {
             _ if self.gathers => ahead.to_next_payload(),
             true => aligned(ahead),
@@ -90,7 +95,6 @@ impl ReadBuffer {
         };
         let goes_on = self.gathers || self.is_short;
         if !goes_on || self.room() == 0 {
-            self.gathers = false;
             self.make_room(asked);
         }
         self.asked = asked.min(self.room());

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::channel::oneshot;
+use futures::{StreamExt, channel::oneshot};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::{
@@ -277,6 +277,35 @@ async fn a_quick_reader_is_never_said_to_lag() {
             assert_eq!(control.stats().received.pauses, 0, "{piece} bytes, whole: {wants_whole}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_longer_than_the_last_one_by_a_terabyte_takes_no_memory() {
+    // When the memory that was taken for it after the last one's length was full, what its header announced was allocated.
+    const FRAME: usize = 64 * 1024;
+    let (near, mut far) = duplex(2 * READ_BUFFER);
+    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Client, Negotiated::default(), config());
+    let frame = |fin, opcode, len: u64| {
+        let mut frame = BytesMut::new();
+        FrameHeader { fin, opcode, mask: None, len }.encode(&mut frame);
+        frame.resize(frame.len() + FRAME, 7);
+        frame
+    };
+    let peer = tokio::spawn(async move {
+        for (number, len) in [FRAME as u64, 1 << 62].into_iter().enumerate() {
+            far.write_all(&frame(false, OpCode::Binary, FRAME as u64)).await.unwrap();
+            far.write_all(&frame(false, OpCode::Continuation, FRAME as u64)).await.unwrap();
+            far.write_all(&frame(number == 0, OpCode::Continuation, len)).await.unwrap();
+        }
+        for _ in 0..20 {
+            far.write_all(&[7; FRAME]).await.unwrap();
+        }
+        far
+    });
+    assert_eq!(soon(ws.next()).await.unwrap().unwrap().len(), 3 * FRAME);
+    let end = tokio::spawn(async move { drop(peer.await) });
+    assert!(soon(ws.next()).await.unwrap().is_err(), "the peer has gone");
+    end.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
