@@ -58,10 +58,24 @@ pub(crate) struct ReadBuffer {
     copies: bool,
     /// The last read left room in the buffer.
     is_short: bool,
-    /// It is the memory of one message that is wanted whole, and ends with it.
-    gathers: bool,
+    gathers: Gathers,
+    /// The memory of the last message that was gathered, which the next one has if nobody holds it any more: with new memory
+    /// for each, glibc takes it from the system and gives it back each time, at a third of the speed. While a message is
+    /// gathered in memory of its own, the buffer that it began in.
+    aside: BytesMut,
     /// What a byte of it stands for: its share of the whole buffer, in parts of [`WEIGHT_UNIT`].
     weight: usize,
+}
+
+/// Whether a message that is wanted whole is read side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Gathers {
+    #[default]
+    No,
+    /// In the rest of the buffer that it began in.
+    InPlace,
+    /// In memory of its own.
+    Apart,
 }
 
 impl ReadBuffer {
@@ -83,17 +97,16 @@ impl ReadBuffer {
     #[inline(always)]
     pub(crate) fn prepare(&mut self, ahead: Ahead, whole: bool) -> (&mut BytesMut, usize) {
         debug_assert!(self.input.is_empty());
-        if self.gathers && self.input.capacity() == 0 {
+        if self.is_gathering() && self.input.capacity() == 0 {
             // It is longer than was to be expected: by how much, its header may say, but nothing of it has come.
-            self.gathers = false;
-            self.room = 0;
+            self.stop_gathering();
         }
         let asked = match whole {
-            _ if self.gathers => ahead.to_next_payload(),
+            _ if self.is_gathering() => ahead.to_next_payload(),
             true => aligned(ahead),
             false => READ_BUFFER,
         };
-        let goes_on = self.gathers || self.is_short;
+        let goes_on = self.is_gathering() || self.is_short;
         if !goes_on || self.room() == 0 {
             self.make_room(asked);
         }
@@ -103,7 +116,7 @@ impl ReadBuffer {
 
     /// Memory is taken for more than is asked for, and the headers between what is gathered need none.
     fn room(&self) -> usize {
-        if self.gathers { self.input.capacity() } else { self.room }
+        if self.is_gathering() { self.input.capacity() } else { self.room }
     }
 
     fn make_room(&mut self, size: usize) {
@@ -129,11 +142,11 @@ impl ReadBuffer {
     /// a small one is put aside: waiting for its end it would keep the buffer from the next read, which brings that.
     pub(crate) fn gather(&mut self, chunk: &mut BytesMut, ahead: Ahead) {
         let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
-        if self.gathers || !self.input.is_empty() || rest == 0 {
+        if self.is_gathering() || !self.input.is_empty() || rest == 0 {
             return;
         }
         if !self.copies && self.room >= rest {
-            self.gathers = true;
+            self.gathers = Gathers::InPlace;
             return;
         }
         let len = chunk.len().saturating_add(rest);
@@ -142,23 +155,36 @@ impl ReadBuffer {
             chunk.extend_from_slice(&beginning);
             return;
         }
-        let is_worth_it = rest >= chunk.len() && rest as u64 >= ALIGNED;
         let is_likely = ahead.message <= ahead.last_message || rest <= GATHER_RATIO * chunk.len();
-        if is_worth_it && is_likely && len <= GATHER_MAX {
-            let mut whole = BytesMut::with_capacity(len + ahead.header);
-            whole.extend_from_slice(chunk);
-            *chunk = whole.split();
-            self.release();
-            self.input = whole;
-            self.gathers = true;
+        if is_likely && len <= GATHER_MAX && len as u64 >= ALIGNED_FROM {
+            let room = len + ahead.header;
+            std::mem::swap(&mut self.input, &mut self.aside);
+            if !self.input.try_reclaim(room) || self.input.capacity() > 2 * room {
+                self.input = BytesMut::with_capacity(room);
+            }
+            self.input.extend_from_slice(chunk);
+            *chunk = self.input.split();
+            self.gathers = Gathers::Apart;
         }
     }
 
-    /// The message that was gathered is complete: what is left of its memory is not for others.
+    /// The message that was gathered is complete: what is left of its memory is for others when nobody holds it.
     pub(crate) fn end_message(&mut self) {
-        if self.gathers && self.input.is_empty() {
-            *self = Self { is_short: self.is_short, ..Self::default() };
+        if self.is_gathering() && self.input.is_empty() {
+            self.stop_gathering();
         }
+    }
+
+    fn stop_gathering(&mut self) {
+        if self.gathers == Gathers::Apart {
+            std::mem::swap(&mut self.input, &mut self.aside);
+        }
+        self.gathers = Gathers::No;
+        self.room = 0;
+    }
+
+    fn is_gathering(&self) -> bool {
+        self.gathers != Gathers::No
     }
 
     /// A read has brought `len` bytes; `is_awaited`: the reader takes them at once.
@@ -167,8 +193,8 @@ impl ReadBuffer {
         self.room = self.room.saturating_sub(len);
         // What waits in a queue then keeps no more memory than twice what it holds, and the buffer is free for the next read.
         let is_shared = len >= self.size / 2 || (is_awaited && len >= SHARED_FROM);
-        self.copies = !self.gathers && !is_shared;
-        let kept = if self.gathers || self.copies { len } else { self.size };
+        self.copies = !self.is_gathering() && !is_shared;
+        let kept = if self.is_gathering() || self.copies { len } else { self.size };
         self.weight = (WEIGHT_UNIT * kept).div_ceil(len);
     }
 
@@ -192,17 +218,24 @@ impl ReadBuffer {
         self.copies
     }
 
-    /// Gives the buffer back if nothing waits in it.
+    /// Gives back what nothing waits in.
     pub(crate) fn release(&mut self) {
-        if !self.input.is_empty() || self.gathers {
-            return;
+        if self.gathers == Gathers::Apart {
+            return give_back(&mut self.aside, &mut self.size);
         }
-        let buffer = std::mem::take(&mut self.input);
-        self.room = 0;
-        // Others are soon allocated, and are of use to nobody else.
-        if std::mem::take(&mut self.size) == READ_BUFFER {
-            SPARE.set(Some(buffer));
+        if self.input.is_empty() && !self.is_gathering() {
+            self.room = 0;
+            self.aside = BytesMut::new();
+            give_back(&mut self.input, &mut self.size);
         }
+    }
+}
+
+fn give_back(buffer: &mut BytesMut, size: &mut usize) {
+    let buffer = std::mem::take(buffer);
+    // Others are soon allocated, and are of use to nobody else.
+    if std::mem::take(size) == READ_BUFFER {
+        SPARE.set(Some(buffer));
     }
 }
 
@@ -270,28 +303,43 @@ mod tests {
     #[derive(Debug, Default)]
     struct Outcome {
         messages: Vec<BytesMut>,
-        reads: usize,
         /// Bytes of each message that did not come to lie right behind those before them.
         copied: Vec<usize>,
     }
 
     /// Reads it all from a transport that has at most `burst` bytes at a time. `whole` says of each read whether messages
     /// are wanted whole.
-    fn read(sender: Role, mut bytes: &[u8], burst: usize, whole: impl Fn(usize) -> bool) -> Outcome {
+    fn read(sender: Role, bytes: &[u8], burst: usize, whole: impl Fn(usize) -> bool) -> Outcome {
+        let mut outcome = Outcome::default();
+        read_each(sender, bytes, burst, whole, |message, copied| {
+            outcome.messages.push(message);
+            outcome.copied.push(copied);
+        });
+        outcome
+    }
+
+    /// The same for each message, and how much of it was copied.
+    fn read_each(
+        sender: Role,
+        mut bytes: &[u8],
+        burst: usize,
+        whole: impl Fn(usize) -> bool,
+        mut done: impl FnMut(BytesMut, usize),
+    ) {
         let role = if sender == Role::Client { Role::Server } else { Role::Client };
         let (mut receiver, mut read) = (Receiver::new(role, None), ReadBuffer::default());
-        let (mut outcome, mut message, mut copied) = (Outcome::default(), BytesMut::new(), 0);
+        let (mut message, mut copied, mut reads) = (BytesMut::new(), 0, 0);
         let mut left = burst;
         while !bytes.is_empty() {
-            let whole = whole(outcome.reads);
+            let whole = whole(reads);
             let (buffer, asked) = read.prepare(receiver.ahead(), whole);
             assert!(asked > 0 && buffer.capacity() >= asked);
             let len = asked.min(left).min(bytes.len());
             buffer.extend_from_slice(&bytes[..len]);
-            read.filled(len, outcome.reads % 2 == 0);
+            read.filled(len, reads % 2 == 0);
             bytes = &bytes[len..];
-            left = if left == len { burst } else { left - len };
-            outcome.reads += 1;
+            left -= len;
+            reads += 1;
             let mut chunks: Vec<Chunk> = Vec::new();
             let copies = read.copies();
             while receiver.decode(&mut read.input, copies, &mut |chunk| chunks.push(chunk)).unwrap().is_some() {}
@@ -315,13 +363,14 @@ mod tests {
                     message.extend_from_slice(&data);
                 }
                 if chunk.last {
-                    outcome.messages.push(std::mem::take(&mut message));
-                    outcome.copied.push(std::mem::take(&mut copied));
+                    done(std::mem::take(&mut message), std::mem::take(&mut copied));
                 }
             }
-            read.release();
+            if left == 0 {
+                read.release();
+                left = burst;
+            }
         }
-        outcome
     }
 
     #[test]
@@ -350,6 +399,36 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_the_memory_of_one_that_nobody_holds_any_more() {
+        // Each had its own, from the system and back: messages of 100,000 bytes came at 0.9 GB/s instead of 3.7, those of 500,000
+        // in one frame at 1.1 instead of 3.9.
+        for (size, frame) in [(100_000, 64 * KIB), (MIB, 64 * KIB), (500_000, usize::MAX), (3 * MIB, usize::MAX)] {
+            for held in [0, 1, 3] {
+                let (mut places, mut messages, mut others) = (Vec::new(), VecDeque::new(), Vec::new());
+                let sizes = vec![size; 12];
+                read_each(
+                    Role::Server,
+                    &wire(Role::Server, &sizes, frame),
+                    usize::MAX,
+                    |_| true,
+                    |message, _| {
+                        assert!(message.len() == size && message.iter().all(|byte| *byte == places.len() as u8));
+                        places.push(message.as_ptr());
+                        messages.push_back(message);
+                        if messages.len() > held {
+                            messages.pop_front();
+                            // It would be the first to get what has been given back.
+                            others.push(Vec::<u8>::with_capacity(size));
+                        }
+                    },
+                );
+                let is_used_again = places[4..].iter().all(|place| places[3..4].contains(place));
+                assert!(is_used_again == (held == 0), "{size} in frames of {frame}, {held} held: {places:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_delivered_as_it_comes_and_what_has_no_known_length_is_not_gathered() {
         let mut read = ReadBuffer::default();
         let (buffer, _) = read.prepare(Ahead::default(), true);
@@ -358,7 +437,7 @@ mod tests {
         let mut chunk = read.input.split();
         read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, ..Ahead::default() });
         let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
-        assert!(!read.gathers && asked > 10 && chunk.len() == 200 * KIB);
+        assert!(!read.is_gathering() && asked > 10 && chunk.len() == 200 * KIB);
     }
 
     #[test]
@@ -486,7 +565,7 @@ mod tests {
                 &mut chunk,
                 Ahead { missing, message: missing, frame: 4 * MIB as u64 + 10, ..Ahead::default() },
             );
-            assert_eq!(read.gathers, reserves, "{came} bytes have come");
+            assert_eq!(read.is_gathering(), reserves, "{came} bytes have come");
             assert_eq!(read.input.capacity() >= MIB, reserves, "{came} bytes have come");
             assert!(chunk.len() == came && chunk.iter().all(|byte| *byte == 7));
         }
