@@ -19,6 +19,9 @@ pub enum MessageKind {
 /// [`Readable::next_message`](crate::Readable::next_message) and written with
 /// [`Writable::start_message`](crate::Writable::start_message), chunk by chunk.
 ///
+/// What has been received may share a read buffer of up to 256 KiB with what came along with it: who keeps a few messages of
+/// many for long should copy those, lest each keeps a buffer.
+///
 /// ```
 /// use wsstream::{Message, MessageKind};
 ///

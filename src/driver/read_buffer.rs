@@ -18,10 +18,9 @@ pub(crate) const READ_BUFFER: usize = 256 * 1024 - 64;
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
-/// Frames from this size on are read one by one, or a few together up to [`ALIGNED`] bytes, if they are alike: then their
-/// payload lies in one piece, and what is read is still in the cache when it is used.
+/// Frames from this size on are read up to the end of one, if they are alike, and none of their payload is cut: of messages
+/// that are a frame each as many at a time as a buffer holds, otherwise the one that the message begins with.
 const ALIGNED_FROM: u64 = 16 * 1024;
-const ALIGNED: u64 = 64 * 1024;
 
 /// Messages up to this size are read into memory of their own if they are wanted whole; parts of larger ones are put
 /// together as they come, so that what a peer announces and does not send costs little address space.
@@ -245,7 +244,8 @@ fn aligned(ahead: Ahead) -> usize {
     if !(ALIGNED_FROM..=READ_BUFFER as u64).contains(&ahead.frame) {
         return READ_BUFFER;
     }
-    let frames = ALIGNED.saturating_sub(ahead.missing) / ahead.frame;
+    let most = if ahead.last_message < ahead.frame { READ_BUFFER as u64 } else { 0 };
+    let frames = most.saturating_sub(ahead.missing) / ahead.frame;
     let asked = if ahead.missing == 0 {
         frames.max(1) * ahead.frame - ahead.held as u64
     } else {
@@ -396,6 +396,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn messages_of_a_frame_each_are_read_as_many_at_a_time_as_fit() {
+        // One by one, those of 64 KiB came at 4.0 GB/s instead of 5.3 on one thread.
+        const FRAME: u64 = 65_546;
+        let one_each = Ahead { frame: FRAME, last_message: 65_536, ..Ahead::default() };
+        assert_eq!(aligned(one_each) as u64, 3 * FRAME);
+        assert_eq!(aligned(Ahead { held: 5, ..one_each }) as u64, 3 * FRAME - 5);
+        assert_eq!(aligned(Ahead { missing: 100, ..one_each }) as u64, 100 + 3 * FRAME);
+        assert_eq!(aligned(Ahead { missing: FRAME, ..one_each }) as u64, 3 * FRAME);
+        // Of which the next is gathered from its first frame on.
+        assert_eq!(aligned(Ahead { last_message: 100_000, ..one_each }) as u64, FRAME);
+        // None of which is worth it, or fits.
+        assert_eq!(aligned(Ahead { frame: ALIGNED_FROM - 1, ..one_each }), READ_BUFFER);
+        assert_eq!(aligned(Ahead { frame: READ_BUFFER as u64 + 1, ..one_each }), READ_BUFFER);
+        assert_eq!(aligned(Ahead { missing: 1 << 62, ..one_each }), READ_BUFFER);
     }
 
     #[test]
