@@ -1,7 +1,7 @@
 //! Read buffers, lent by the worker thread to the connection that is being polled, so that idle ones hold none; and how
 //! much is read at a time.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use bytes::{Buf, BytesMut};
 
@@ -39,9 +39,20 @@ const SHARED_FROM: usize = READ_BUFFER / 5;
 /// for half as much again as the buffer, and not all of it be decoded in one go.
 const WEIGHT_UNIT: usize = 256;
 
+/// What a thread keeps for the connections that it polls, and some of which others may hold for now. Taken from the system and
+/// given back each time, as glibc does with blocks of this size, it would take several times as long.
+#[derive(Default)]
+struct Spare {
+    /// A buffer of [`READ_BUFFER`] bytes.
+    full: BytesMut,
+    /// The last one of another size, and that size.
+    other: (BytesMut, usize),
+    /// The memory of the last message that was gathered.
+    message: BytesMut,
+}
+
 thread_local! {
-    /// A buffer of [`READ_BUFFER`] bytes, or what is left of one while others hold a part of it.
-    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    static SPARE: RefCell<Spare> = RefCell::default();
 }
 
 /// The input of one connection: what was read and not yet decoded.
@@ -57,24 +68,11 @@ pub(crate) struct ReadBuffer {
     copies: bool,
     /// The last read left room in the buffer.
     is_short: bool,
-    gathers: Gathers,
-    /// The memory of the last message that was gathered, which the next one has if nobody holds it any more: with new memory
-    /// for each, glibc takes it from the system and gives it back each time, at a third of the speed. While a message is
-    /// gathered in memory of its own, the buffer that it began in.
-    aside: BytesMut,
+    /// What is read next belongs to the message that has begun, which is wanted whole: it goes behind that, to the rest of its
+    /// buffer, or, if `size` is 0, to memory of its own.
+    gathers: bool,
     /// What a byte of it stands for: its share of the whole buffer, in parts of [`WEIGHT_UNIT`].
     weight: usize,
-}
-
-/// Whether a message that is wanted whole is read side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Gathers {
-    #[default]
-    No,
-    /// In the rest of the buffer that it began in.
-    InPlace,
-    /// In memory of its own.
-    Apart,
 }
 
 impl ReadBuffer {
@@ -96,16 +94,16 @@ impl ReadBuffer {
     #[inline(always)]
     pub(crate) fn prepare(&mut self, ahead: Ahead, whole: bool) -> (&mut BytesMut, usize) {
         debug_assert!(self.input.is_empty());
-        if self.is_gathering() && self.input.capacity() == 0 {
+        if self.gathers && self.input.capacity() == 0 {
             // It is longer than was to be expected: by how much, its header may say, but nothing of it has come.
             self.stop_gathering();
         }
         let asked = match whole {
-            _ if self.is_gathering() => ahead.to_next_payload(),
+            _ if self.gathers => ahead.to_next_payload(),
             true => aligned(ahead),
             false => READ_BUFFER,
         };
-        let goes_on = self.is_gathering() || self.is_short;
+        let goes_on = self.gathers || self.is_short;
         if !goes_on || self.room() == 0 {
             self.make_room(asked);
         }
@@ -115,15 +113,18 @@ impl ReadBuffer {
 
     /// Memory is taken for more than is asked for, and the headers between what is gathered need none.
     fn room(&self) -> usize {
-        if self.is_gathering() { self.input.capacity() } else { self.room }
+        if self.gathers { self.input.capacity() } else { self.room }
     }
 
     fn make_room(&mut self, size: usize) {
         if self.size != 0 && (self.size == READ_BUFFER) != (size == READ_BUFFER) {
             self.release();
         }
-        if self.size == 0 && size == READ_BUFFER {
-            (self.input, self.size) = (SPARE.take().unwrap_or_default(), READ_BUFFER);
+        if self.size == 0 {
+            (self.input, self.size) = SPARE.with_borrow_mut(|spare| match size {
+                READ_BUFFER => (std::mem::take(&mut spare.full), READ_BUFFER),
+                _ => std::mem::take(&mut spare.other),
+            });
         }
         let fits = (size..=2 * size).contains(&self.size);
         if !fits || !self.input.try_reclaim(self.size + IN_PAGE) {
@@ -141,11 +142,11 @@ impl ReadBuffer {
     /// a small one is put aside: waiting for its end it would keep the buffer from the next read, which brings that.
     pub(crate) fn gather(&mut self, chunk: &mut BytesMut, ahead: Ahead) {
         let rest = usize::try_from(ahead.message).unwrap_or(usize::MAX);
-        if self.is_gathering() || !self.input.is_empty() || rest == 0 {
+        if self.gathers || !self.input.is_empty() || rest == 0 {
             return;
         }
         if !self.copies && self.room >= rest {
-            self.gathers = Gathers::InPlace;
+            self.gathers = true;
             return;
         }
         let len = chunk.len().saturating_add(rest);
@@ -156,34 +157,34 @@ impl ReadBuffer {
         }
         let is_likely = ahead.message <= ahead.last_message || rest <= GATHER_RATIO * chunk.len();
         if is_likely && len <= GATHER_MAX && len as u64 >= ALIGNED_FROM {
+            self.release();
             let room = len + ahead.header;
-            std::mem::swap(&mut self.input, &mut self.aside);
-            if !self.input.try_reclaim(room) || self.input.capacity() > 2 * room {
-                self.input = BytesMut::with_capacity(room);
+            let mut whole = SPARE.with_borrow_mut(|spare| std::mem::take(&mut spare.message));
+            if !whole.try_reclaim(room) || whole.capacity() > 2 * room {
+                whole = BytesMut::with_capacity(room);
             }
-            self.input.extend_from_slice(chunk);
-            *chunk = self.input.split();
-            self.gathers = Gathers::Apart;
+            whole.extend_from_slice(chunk);
+            *chunk = whole.split();
+            self.input = whole;
+            self.gathers = true;
         }
     }
 
     /// The message that was gathered is complete: what is left of its memory is for others when nobody holds it.
     pub(crate) fn end_message(&mut self) {
-        if self.is_gathering() && self.input.is_empty() {
+        if self.gathers && self.input.is_empty() {
             self.stop_gathering();
         }
     }
 
     fn stop_gathering(&mut self) {
-        if self.gathers == Gathers::Apart {
-            std::mem::swap(&mut self.input, &mut self.aside);
-        }
-        self.gathers = Gathers::No;
+        self.gathers = false;
         self.room = 0;
-    }
-
-    fn is_gathering(&self) -> bool {
-        self.gathers != Gathers::No
+        // Otherwise it is in a read buffer.
+        if self.size == 0 {
+            let message = std::mem::take(&mut self.input);
+            SPARE.with_borrow_mut(|spare| spare.message = message);
+        }
     }
 
     /// A read has brought `len` bytes; `is_awaited`: the reader takes them at once.
@@ -192,8 +193,8 @@ impl ReadBuffer {
         self.room = self.room.saturating_sub(len);
         // What waits in a queue then keeps no more memory than twice what it holds, and the buffer is free for the next read.
         let is_shared = len >= self.size / 2 || (is_awaited && len >= SHARED_FROM);
-        self.copies = !self.is_gathering() && !is_shared;
-        let kept = if self.is_gathering() || self.copies { len } else { self.size };
+        self.copies = !self.gathers && !is_shared;
+        let kept = if self.gathers || self.copies { len } else { self.size };
         self.weight = (WEIGHT_UNIT * kept).div_ceil(len);
     }
 
@@ -217,24 +218,18 @@ impl ReadBuffer {
         self.copies
     }
 
-    /// Gives back what nothing waits in.
+    /// Gives the buffer back if nothing waits in it.
     pub(crate) fn release(&mut self) {
-        if self.gathers == Gathers::Apart {
-            return give_back(&mut self.aside, &mut self.size);
+        if !self.input.is_empty() || self.gathers {
+            return;
         }
-        if self.input.is_empty() && !self.is_gathering() {
-            self.room = 0;
-            self.aside = BytesMut::new();
-            give_back(&mut self.input, &mut self.size);
-        }
-    }
-}
-
-fn give_back(buffer: &mut BytesMut, size: &mut usize) {
-    let buffer = std::mem::take(buffer);
-    // Others are soon allocated, and are of use to nobody else.
-    if std::mem::take(size) == READ_BUFFER {
-        SPARE.set(Some(buffer));
+        self.room = 0;
+        let (buffer, size) = (std::mem::take(&mut self.input), std::mem::take(&mut self.size));
+        SPARE.with_borrow_mut(|spare| match size {
+            0 => {}
+            READ_BUFFER => spare.full = buffer,
+            _ => spare.other = (buffer, size),
+        });
     }
 }
 
@@ -454,7 +449,7 @@ mod tests {
         let mut chunk = read.input.split();
         read.gather(&mut chunk, Ahead { missing: 300_000, header: 10, message: 0, frame: 500_000, ..Ahead::default() });
         let (_, asked) = read.prepare(Ahead { missing: 300_000, ..Ahead::default() }, true);
-        assert!(!read.is_gathering() && asked > 10 && chunk.len() == 200 * KIB);
+        assert!(!read.gathers && asked > 10 && chunk.len() == 200 * KIB);
     }
 
     #[test]
@@ -582,7 +577,7 @@ mod tests {
                 &mut chunk,
                 Ahead { missing, message: missing, frame: 4 * MIB as u64 + 10, ..Ahead::default() },
             );
-            assert_eq!(read.is_gathering(), reserves, "{came} bytes have come");
+            assert_eq!(read.gathers, reserves, "{came} bytes have come");
             assert_eq!(read.input.capacity() >= MIB, reserves, "{came} bytes have come");
             assert!(chunk.len() == came && chunk.iter().all(|byte| *byte == 7));
         }
