@@ -255,6 +255,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        driver::tests::header,
         proto::recv::{Chunk, Receiver},
         role::Role,
     };
@@ -272,18 +273,7 @@ mod tests {
                 let part = &mut payload[frame.saturating_mul(index)..end.min(size)];
                 let (fin, opcode) = (u8::from(end >= size) << 7, if index == 0 { 2 } else { 0 });
                 let masked = u8::from(role == Role::Client) << 7;
-                out.push(fin | opcode);
-                match part.len() {
-                    len @ 0..=125 => out.push(masked | len as u8),
-                    len @ 126..=0xFFFF => {
-                        out.push(masked | 126);
-                        out.extend_from_slice(&(len as u16).to_be_bytes());
-                    }
-                    len => {
-                        out.push(masked | 127);
-                        out.extend_from_slice(&(len as u64).to_be_bytes());
-                    }
-                }
+                out.extend_from_slice(&header(fin | opcode, masked, part.len() as u64));
                 if masked > 0 {
                     let key = [1, 2, 3, 4];
                     out.extend_from_slice(&key);

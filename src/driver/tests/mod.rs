@@ -20,10 +20,7 @@ use super::{
     read_buffer::READ_BUFFER,
     *,
 };
-use crate::{
-    CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream,
-    wire::header::{FrameHeader, OpCode},
-};
+use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream};
 
 fn config() -> Config {
     Config::default().ping_interval(None).keepalive_timeout(None)
@@ -42,6 +39,23 @@ fn engine(config: &Config) -> (Engine, DuplexStream, DuplexStream) {
     let (transport, peer) = duplex(64 * 1024);
     let shared = Arc::new(Shared::new(Role::Client, Negotiated::default(), config.clone()));
     (Engine::new(BytesMut::new(), shared), transport, peer)
+}
+
+/// Of a frame (RFC 6455, 5.2), up to the mask key: with the first byte, and what the second holds besides the length.
+pub(super) fn header(first: u8, masked: u8, len: u64) -> BytesMut {
+    let mut header = BytesMut::from(&[first][..]);
+    match len {
+        0..=125 => header.extend_from_slice(&[masked | len as u8]),
+        126..=0xFFFF => {
+            header.extend_from_slice(&[masked | 126]);
+            header.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            header.extend_from_slice(&[masked | 127]);
+            header.extend_from_slice(&len.to_be_bytes());
+        }
+    }
+    header
 }
 
 /// Long in virtual time; what takes it hangs.
@@ -268,8 +282,7 @@ async fn a_quick_reader_is_never_said_to_lag() {
             });
             for _ in 0..8 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                let mut frame = BytesMut::new();
-                FrameHeader { fin: true, opcode: OpCode::Binary, mask: None, len: piece as u64 }.encode(&mut frame);
+                let mut frame = header(0x82, 0, piece as u64);
                 frame.resize(frame.len() + piece, 7);
                 far.write_all(&frame).await.unwrap();
             }
@@ -285,17 +298,16 @@ async fn a_message_that_is_longer_than_the_last_one_by_a_terabyte_takes_no_memor
     const FRAME: usize = 64 * 1024;
     let (near, mut far) = duplex(2 * READ_BUFFER);
     let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Client, Negotiated::default(), config());
-    let frame = |fin, opcode, len: u64| {
-        let mut frame = BytesMut::new();
-        FrameHeader { fin, opcode, mask: None, len }.encode(&mut frame);
+    let frame = |first, len| {
+        let mut frame = header(first, 0, len);
         frame.resize(frame.len() + FRAME, 7);
         frame
     };
     let peer = tokio::spawn(async move {
-        for (number, len) in [FRAME as u64, 1 << 62].into_iter().enumerate() {
-            far.write_all(&frame(false, OpCode::Binary, FRAME as u64)).await.unwrap();
-            far.write_all(&frame(false, OpCode::Continuation, FRAME as u64)).await.unwrap();
-            far.write_all(&frame(number == 0, OpCode::Continuation, len)).await.unwrap();
+        for (last, len) in [(0x80, FRAME as u64), (0x00, 1 << 62)] {
+            for (first, len) in [(0x02, FRAME as u64), (0x00, FRAME as u64), (last, len)] {
+                far.write_all(&frame(first, len)).await.unwrap();
+            }
         }
         for _ in 0..20 {
             far.write_all(&[7; FRAME]).await.unwrap();

@@ -242,7 +242,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenarios
     };
     let both = [Direction::Download, Direction::Upload];
-    all.extend(each(Purpose::Bulk, &both, &[64 << 10, 1 << 20], Kind::Binary, false));
+    all.extend(each(Purpose::Bulk, &both, &[64 << 10, 100 << 10, 1 << 20], Kind::Binary, false));
     all.extend(each(Purpose::Bulk, &both, &[64 << 10], Kind::Binary, true));
     all.extend(each(Purpose::Bulk, &both[..1], &[64 << 10], Kind::Text, false));
     all.extend(one_message::Form::ALL.map(one_message::Form::scenario));
