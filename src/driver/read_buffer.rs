@@ -200,7 +200,7 @@ impl ReadBuffer {
 
     /// Another read would go to memory that has been counted, with what is shared of it.
     pub(crate) fn goes_on(&self) -> bool {
-        self.is_short && !self.copies && self.room() > 0
+        self.is_short && !self.copies && !self.gathers && self.room > 0
     }
 
     /// The last read could have brought more, had there been more.
