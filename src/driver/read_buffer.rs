@@ -319,6 +319,7 @@ mod tests {
             let whole = whole(reads);
             let (buffer, asked) = read.prepare(receiver.ahead(), whole);
             assert!(asked > 0 && buffer.capacity() >= asked);
+            assert!(buffer.capacity() <= 2 * GATHER_MAX, "{} bytes for what has not come", buffer.capacity());
             let len = asked.min(left).min(bytes.len());
             buffer.extend_from_slice(&bytes[..len]);
             read.filled(len, reads % 2 == 0);
@@ -551,6 +552,29 @@ mod tests {
                 read.input.clear();
             }
             assert!(places.len() >= 32, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn no_header_behind_others_gets_memory_for_what_has_not_come() {
+        const FRAME: usize = 64 * KIB;
+        let messages = [(0, FRAME), (3 * FRAME, FRAME), (100_000, FRAME), (300_000, usize::MAX), (MIB, FRAME)];
+        let lies = [100_000, 1 << 21, 1 << 32, 1 << 62];
+        for ((size, frame), lie) in messages.into_iter().flat_map(|message| lies.map(|lie| (message, lie))) {
+            for before in 0..4 {
+                let mut bytes = wire(Role::Server, &[size, size], frame);
+                for number in 0..before {
+                    bytes.extend_from_slice(&header(if number == 0 { 2 } else { 0 }, 0, FRAME as u64));
+                    bytes.resize(bytes.len() + FRAME, 7);
+                }
+                bytes.extend_from_slice(&header(if before == 0 { 2 } else { 0 }, 0, lie));
+                bytes.resize(bytes.len() + lie.min(600_000) as usize, 7);
+                for burst in [1000, usize::MAX] {
+                    let mut messages = 0;
+                    read_each(Role::Server, &bytes, burst, |_| true, |_, _| messages += 1);
+                    assert_eq!(messages, 2);
+                }
+            }
         }
     }
 
