@@ -55,6 +55,11 @@ thread_local! {
     static SPARE: RefCell<Spare> = RefCell::default();
 }
 
+/// A thread that ends, and drops connections while it does, has nothing any more.
+fn with_spare<R: Default>(with: impl FnOnce(&mut Spare) -> R) -> R {
+    SPARE.try_with(|spare| with(&mut spare.borrow_mut())).unwrap_or_default()
+}
+
 /// The input of one connection: what was read and not yet decoded.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
@@ -121,7 +126,7 @@ impl ReadBuffer {
             self.release();
         }
         if self.size == 0 {
-            (self.input, self.size) = SPARE.with_borrow_mut(|spare| match size {
+            (self.input, self.size) = with_spare(|spare| match size {
                 READ_BUFFER => (std::mem::take(&mut spare.full), READ_BUFFER),
                 _ => std::mem::take(&mut spare.other),
             });
@@ -159,7 +164,7 @@ impl ReadBuffer {
         if is_likely && len <= GATHER_MAX && len as u64 >= ALIGNED_FROM {
             self.release();
             let room = len + ahead.header;
-            let mut whole = SPARE.with_borrow_mut(|spare| std::mem::take(&mut spare.message));
+            let mut whole = with_spare(|spare| std::mem::take(&mut spare.message));
             if !whole.try_reclaim(room) || whole.capacity() > 2 * room {
                 whole = BytesMut::with_capacity(room);
             }
@@ -183,7 +188,7 @@ impl ReadBuffer {
         // Otherwise it is in a read buffer.
         if self.size == 0 {
             let message = std::mem::take(&mut self.input);
-            SPARE.with_borrow_mut(|spare| spare.message = message);
+            with_spare(|spare| spare.message = message);
         }
     }
 
@@ -225,7 +230,7 @@ impl ReadBuffer {
         }
         self.room = 0;
         let (buffer, size) = (std::mem::take(&mut self.input), std::mem::take(&mut self.size));
-        SPARE.with_borrow_mut(|spare| match size {
+        with_spare(|spare| match size {
             0 => {}
             READ_BUFFER => spare.full = buffer,
             _ => spare.other = (buffer, size),

@@ -20,7 +20,7 @@ use super::{
     read_buffer::READ_BUFFER,
     *,
 };
-use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, Role, WebSocketStream};
+use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, ReadyState, Role, WebSocketStream};
 
 fn config() -> Config {
     Config::default().ping_interval(None).keepalive_timeout(None)
@@ -318,6 +318,36 @@ async fn a_message_that_is_longer_than_the_last_one_by_a_terabyte_takes_no_memor
     let end = tokio::spawn(async move { drop(peer.await) });
     assert!(soon(ws.next()).await.unwrap().is_err(), "the peer has gone");
     end.await.unwrap();
+}
+
+#[test]
+fn connections_may_be_dropped_by_a_thread_that_has_ended() {
+    struct Kept(Option<tokio::runtime::Runtime>, WebSocketStream, Arc<AtomicBool>);
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            self.0.take();
+            self.2.store(self.1.stats().ready_state == ReadyState::Closed, SeqCst);
+        }
+    }
+    thread_local! {
+        static KEPT: std::cell::RefCell<Option<Kept>> = Default::default();
+    }
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let closed = is_closed.clone();
+    let thread = std::thread::spawn(|| {
+        // What a thread has used first it drops last: after the read buffers.
+        KEPT.with_borrow(|kept| assert!(kept.is_none()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let (mut client, mut server) = pair(&config());
+            server.send(vec![7; 10_000]).await.unwrap();
+            assert_eq!(client.next().await.unwrap().unwrap().len(), 10_000);
+            client
+        });
+        KEPT.set(Some(Kept(Some(runtime), client, closed)));
+    });
+    thread.join().unwrap();
+    assert!(is_closed.load(SeqCst));
 }
 
 #[tokio::test(start_paused = true)]
