@@ -45,7 +45,7 @@ impl Engine {
     /// take it, and what there may be comes into memory that counts already: a transport that is then asked once more will tell
     /// when there is more, without the driver.
     fn is_reader_behind(&mut self) -> bool {
-        if self.room > 0 || (self.has_delivered() && self.read.goes_on()) {
+        if self.room > 0 || (self.has_delivered() && self.read.has_counted_room()) {
             return false;
         }
         let mut inbound = self.shared.inbound();
