@@ -38,8 +38,8 @@ const GATHER_RATIO: usize = 64;
 /// counts for. A segment of Linux's loopback, 65,483 bytes, is more than that.
 const SHARED_FROM: usize = READ_BUFFER / 5;
 
-/// Shares of a buffer are counted this finely: in whole bytes, what has come in a read that filled three quarters would count
-/// for half as much again as the buffer, and not all of it be decoded in one go.
+/// Shares of a buffer are counted this finely: in whole multiples, a read that filled three quarters of it would count for
+/// half as much again as the buffer, and not all of what it brought be decoded in one go.
 const WEIGHT_UNIT: usize = 256;
 
 /// What a thread keeps for the connections that it polls, and some of which others may hold for now. Taken from the system and
