@@ -72,14 +72,14 @@
 //! received, not taken = read high-water mark + one read buffer (256 KiB) + one chunk (at most a read buffer)
 //!                       + where chunks are tiny 1.125 times the mark, for their places in three queues
 //! accepted, not sent  = write high-water mark + the one message or chunk that overshot it + pongs (16 KiB)
-//!                       + on a client 320 KiB, where frames of large `Bytes` are masked
+//!                       + on a client 576 KiB, where frames of large `Bytes` are masked
 //! ```
 //!
 //! Where compression was agreed on ([`Config::compression`]), the first counts inflated bytes and its chunk is at most 64
 //! KiB, the second counts bytes not yet compressed; 371 KiB to compress and 46 KiB to inflate come to it, with
 //! [`Compression`]'s defaults.
 //!
-//! Each worker thread keeps, for the connections that it runs, one read buffer, up to 320 KiB of memory for small frames and
+//! Each worker thread keeps, for the connections that it runs, one read buffer, up to 576 KiB of memory for small frames and
 //! masked payloads, and where messages are compressed 128 KiB of scratch and the state of one compressor and one
 //! decompressor.
 //!

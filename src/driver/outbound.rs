@@ -32,9 +32,6 @@ const LONG_TURN: usize = 8 * 1024 * 1024;
 /// On several threads so much at once is a turn as well: a large message is worth it, as both ends copy it side by side.
 const AT_ONCE: usize = 4 * READ_BUFFER;
 
-/// The same where it is masked as well: with more, whole messages are slower (`docs/performance.md`).
-const MASKED_AT_ONCE: usize = 2 * READ_BUFFER;
-
 /// What the application wants, until the driver has seen it.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -91,7 +88,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn new(role: Role, config: &Config, codec: Option<Codec>) -> Self {
-        let (max_turn, max_at_once) = max_turn(role);
+        let (max_turn, max_at_once) = max_turn();
         let mut outbox = Outbox::new(role, config.max_frame_payload);
         if let Some(codec) = codec {
             outbox.enable_compression(&codec);
@@ -266,11 +263,7 @@ impl Outbound {
 }
 
 /// How much a turn is, and how much of it may be written at once.
-fn max_turn(role: Role) -> (usize, usize) {
+fn max_turn() -> (usize, usize) {
     let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-    match role {
-        _ if threads == 1 => (TURN, TURN),
-        Role::Client => (LONG_TURN, MASKED_AT_ONCE),
-        Role::Server => (LONG_TURN, AT_ONCE),
-    }
+    if threads == 1 { (TURN, TURN) } else { (LONG_TURN, AT_ONCE) }
 }

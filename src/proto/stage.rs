@@ -25,8 +25,9 @@ use crate::{
 /// Bytes to have ready for one vectored write where they are references to what the application sent.
 const STAGE_MAX: usize = 1024 * 1024;
 
-/// The same where they are copies, masked.
-const MASKED_MAX: usize = 256 * 1024;
+/// The same where they are copies, masked. Each write costs 5 us beside the bytes where it ends with a small segment; this is two
+/// of them for a turn.
+const MASKED_MAX: usize = 512 * 1024;
 
 /// Headers that memory is taken for at a time.
 const HEADERS: usize = 16;
