@@ -79,9 +79,9 @@
 //! KiB, the second counts bytes not yet compressed; 371 KiB to compress and 46 KiB to inflate come to it, with
 //! [`Compression`]'s defaults.
 //!
-//! Each worker thread keeps, for the connections that it runs, one read buffer, up to 576 KiB of memory for small frames and
-//! masked payloads, and where messages are compressed 128 KiB of scratch and the state of one compressor and one
-//! decompressor.
+//! Each worker thread keeps, for the connections that it runs, one read buffer and up to 576 KiB of memory for small frames
+//! and masked payloads; where messages are read whole another read buffer and the memory of the last one (up to 4 MiB); and
+//! where messages are compressed 128 KiB of scratch and the state of one compressor and one decompressor.
 //!
 //! Nothing is allocated because a header announces it. A chunk of a well-filled buffer is a view of it, so that a small
 //! chunk kept for long may keep 256 KiB; what a read of less than 64 KiB brings is copied out, and up to 128 KiB what finds

@@ -19,8 +19,8 @@ pub enum MessageKind {
 /// [`Readable::next_message`](crate::Readable::next_message) and written with
 /// [`Writable::start_message`](crate::Writable::start_message), chunk by chunk.
 ///
-/// What has been received may share a read buffer of up to 256 KiB with what came along with it: who keeps a few messages of
-/// many for long should copy those, lest each keeps a buffer.
+/// What has been received may share a read buffer of up to 256 KiB with what came along with it, and one of several frames of
+/// 16 KiB or more lie in the memory of a longer one before it: who keeps a few messages of many for long should copy those.
 ///
 /// ```
 /// use wsstream::{Message, MessageKind};

@@ -42,7 +42,7 @@ pub(crate) enum Received {
 pub(crate) struct Ahead {
     /// Payload that the frame which is arriving still misses.
     pub(crate) missing: u64,
-    /// What is to come of the header behind that, if the message goes on.
+    /// What is to come of the header behind that, or, between messages, behind the first frame of the next, if it goes on.
     pub(crate) header: usize,
     /// Payload that the message still misses; 0 if it will not be delivered as it comes.
     pub(crate) message: u64,
@@ -52,6 +52,8 @@ pub(crate) struct Ahead {
     pub(crate) held: usize,
     /// Payload of the last message that has come whole.
     pub(crate) last_message: u64,
+    /// Nothing of a message has come, but for the bytes `held`.
+    pub(crate) is_between: bool,
 }
 
 impl Ahead {
@@ -78,8 +80,7 @@ pub(crate) struct Receiver {
     deferred: Option<ConnectionError>,
     frames: u64,
     control_frames: u64,
-    /// Payload of the frame that the last message began with: the last one of a message may be short. 0 if it was compressed:
-    /// what comes of that lies elsewhere, so that there is nothing to be gained by reading it by itself.
+    /// See [`last_frame`](Self::last_frame).
     last_frame: u64,
     /// Payload of the last message that is complete.
     last_message: u64,
@@ -144,10 +145,15 @@ impl Receiver {
         self.message.is_some()
     }
 
+    /// Payload of the frame that the last message began with: the last one of a message may be short. 0 if it was compressed:
+    /// what comes of that lies elsewhere, so that there is nothing to be gained by reading it by itself.
+    pub(crate) fn last_frame(&self) -> u64 {
+        self.last_frame
+    }
+
     /// What to expect of the bytes to come, if they are like those that came. What it costs to be wrong is a copy.
-    #[inline(always)]
     pub(crate) fn ahead(&self) -> Ahead {
-        let full = header_len(self.last_frame, self.role == Role::Server);
+        let header_len = |payload| header_len(payload, self.role == Role::Server);
         let (missing, is_last) = self.frame.as_ref().map_or((0, false), |frame| (frame.remaining, frame.fin));
         let message = match &self.message {
             Some(message) if message.compressed => 0,
@@ -155,8 +161,26 @@ impl Receiver {
             _ => missing,
         };
         let held = self.header.held();
-        let header = if is_last { 0 } else { full.saturating_sub(held).max(1) };
-        Ahead { missing, header, message, frame: self.last_frame + full as u64, held, last_message: self.last_message }
+        let is_between = self.frame.is_none() && self.message.is_none();
+        // Payload in front of the next header, and behind it.
+        let before = self.message.as_ref().map_or(self.last_frame, |message| message.size);
+        let behind = self.last_message.saturating_sub(before).min(self.last_frame);
+        let header = match behind {
+            _ if is_last => 0,
+            0 if is_between => 0,
+            _ if is_between => header_len(behind),
+            0 => header_len(self.last_frame).saturating_sub(held).max(1), // it is longer than the last one
+            _ => header_len(behind).saturating_sub(held).max(1),
+        };
+        Ahead {
+            missing,
+            header,
+            message,
+            frame: self.last_frame + header_len(self.last_frame) as u64,
+            held,
+            last_message: self.last_message,
+            is_between,
+        }
     }
 
     /// Memory kept for bytes that have been taken.

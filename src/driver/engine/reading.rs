@@ -57,7 +57,8 @@ impl Engine {
     }
 
     fn read_transport<T: AsyncRead + Unpin>(&mut self, transport: &mut T, cx: &mut Context<'_>) -> Poll<()> {
-        let (buffer, len) = self.read.prepare(self.connection.ahead(), self.shared.wants_whole());
+        let Self { connection, shared, .. } = self;
+        let (buffer, len) = self.read.prepare(connection.last_frame(), || connection.ahead(), shared.wants_whole());
         // Before it is asked: it may wake while it is.
         self.shared.turn.listen();
         let read = ready!(poll_read_buf(Pin::new(transport), cx, &mut buffer.limit(len)));
@@ -71,6 +72,12 @@ impl Engine {
             Err(error) => self.connection.read_failed(error),
         }
         Poll::Ready(())
+    }
+
+    #[inline(never)]
+    fn end_read(&mut self) {
+        let chunks = self.batch.iter_mut().map(|queued| &mut queued.chunk);
+        self.read.end_read(chunks, self.connection.ahead(), self.shared.wants_whole());
     }
 
     /// Decodes up to a queueful and hands it to the reader in one go.
@@ -123,12 +130,9 @@ impl Engine {
             }
         }
 
-        if let Some(last) = self.batch.back_mut()
-            && last.chunk.first
-            && !last.chunk.last
-            && self.shared.wants_whole()
-        {
-            self.read.gather(&mut last.chunk.data, self.connection.ahead());
+        let is_in_pieces = self.batch.back().is_some_and(|last| !last.chunk.last);
+        if is_in_pieces || self.read.is_begun() {
+            self.end_read();
         }
         if !self.connection.is_in_message() {
             self.read.end_message();

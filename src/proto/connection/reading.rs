@@ -102,8 +102,12 @@ impl Connection {
         }
     }
 
+    /// Payload of the frame that the last message began with.
+    pub(crate) fn last_frame(&self) -> u64 {
+        self.receiver.last_frame()
+    }
+
     /// What to expect of the bytes to come.
-    #[inline(always)]
     pub(crate) fn ahead(&self) -> Ahead {
         self.receiver.ahead()
     }
