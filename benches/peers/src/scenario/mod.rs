@@ -9,6 +9,7 @@ mod memory;
 mod one_message;
 mod send_one;
 mod transfer;
+mod turns;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -106,6 +107,7 @@ impl Direction {
 #[derive(Clone, Debug)]
 pub(crate) enum Case {
     Memory,
+    Turns,
     Transfer(transfer::Transfer),
     Deflate(deflate::Deflate),
     OneMessage(one_message::Form),
@@ -165,6 +167,7 @@ impl Scenario {
     pub(crate) fn columns(&self) -> &'static [Column] {
         match &self.case {
             Case::Memory => memory::COLUMNS,
+            Case::Turns => turns::COLUMNS,
             Case::Transfer(transfer) => transfer.columns(),
             Case::Deflate(_) => deflate::COLUMNS,
             Case::OneMessage(_) => one_message::COLUMNS,
@@ -179,7 +182,7 @@ impl Scenario {
     /// connection that is silent.
     pub(crate) fn takes(&self, library: &str) -> bool {
         match self.case {
-            Case::Memory => library == "raw",
+            Case::Memory | Case::Turns => library == "raw",
             Case::Deflate(_) => ["floor", "wsstream", "wsstream-whole", "yawc", "sockudo-ws"].contains(&library),
             Case::SendOne | Case::Idle | Case::FanOut => library != "wsstream-whole",
             _ => true,
@@ -198,7 +201,7 @@ impl Scenario {
     /// Whether a run takes two processes.
     pub(crate) fn is_pair(&self) -> bool {
         match &self.case {
-            Case::Memory | Case::Transfer(_) | Case::Deflate(_) => false,
+            Case::Memory | Case::Turns | Case::Transfer(_) | Case::Deflate(_) => false,
             Case::Echo(echo) => echo.workers.is_none(),
             Case::OneMessage(_) | Case::SendOne | Case::Idle | Case::FanOut => true,
         }
@@ -211,6 +214,7 @@ impl Scenario {
         }
         with_library!(library, L => match &self.case {
             Case::Memory => memory::run(scale),
+            Case::Turns => turns::run(scale),
             Case::Transfer(transfer) => transfer::run::<L>(transfer, scale),
             Case::Deflate(case) => deflate::run::<L>(*case, scale),
             Case::OneMessage(form) => one_message::run::<L>(*form, end, scale),
@@ -224,11 +228,18 @@ impl Scenario {
 
 /// Every scenario, in the order of the report.
 pub(crate) fn all() -> Vec<Scenario> {
-    let mut all = vec![Scenario {
-        name: "memory".into(),
-        title: "What memory allows: one thread, 256 KiB at a time".into(),
-        case: Case::Memory,
-    }];
+    let mut all = vec![
+        Scenario {
+            name: "memory".into(),
+            title: "What memory allows: one thread, 256 KiB at a time".into(),
+            case: Case::Memory,
+        },
+        Scenario {
+            name: "turns".into(),
+            title: "What the kernel allows for messages of 1 MiB: one thread that writes and reads by turns".into(),
+            case: Case::Turns,
+        },
+    ];
     let each = |purpose, directions: &[Direction], sizes: &[usize], kind: Kind, gives_way| {
         let mut scenarios = Vec::new();
         for &direction in directions {
