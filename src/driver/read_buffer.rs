@@ -210,7 +210,8 @@ impl ReadBuffer {
     }
 
     /// A read has brought `chunks`. If there is more to come of the message that the last of them begins, and it is wanted
-    /// `whole`, that is read next to it. Nothing is to be done if each is the end of a message, unless one [`is_begun`](Self::is_begun).
+    /// `whole`, that is read next to it. Nothing is to be done if each is the end of a message, unless one
+    /// [`is_begun`](Self::is_begun).
     pub(crate) fn end_read<'a>(
         &mut self,
         mut chunks: impl DoubleEndedIterator<Item = &'a mut Chunk>,

@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 /// What a thread keeps, in bytes: as much as one connection has use for at a time.
 const KEPT: usize = 576 * 1024;
 
-/// Sizes that are kept: from those for which an allocator does more than take them off a list, to the largest that is
-/// asked for.
+/// Sizes that are kept: from those for which an allocator does more than take them off a list, to those of which there is
+/// room for one.
 const SIZES: RangeInclusive<usize> = 4 * 1024..=512 * 1024;
 
 thread_local! {

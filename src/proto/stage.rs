@@ -29,6 +29,9 @@ const STAGE_MAX: usize = 1024 * 1024;
 /// of them for a turn.
 const MASKED_MAX: usize = 512 * 1024;
 
+/// Payload masked in one piece, whose memory is then used again (see [`spare`]), however long the frame is.
+const MASKED_PART: usize = 64 * 1024;
+
 /// Headers that memory is taken for at a time.
 const HEADERS: usize = 16;
 
@@ -224,25 +227,8 @@ impl Stage {
                     self.pieces_len -= len;
                     self.missing = missing;
                 }
-                Piece::Body { payload, mask: None } => {
-                    self.pieces_len -= len;
-                    self.push_body(payload);
-                }
-                Piece::Body { mut payload, mask: Some(mut mask) } => {
-                    let part = payload.split_to(len.min(MASKED_MAX));
-                    self.pieces_len -= part.len();
-                    self.push_body(masked(&mut mask, &part));
-                    if !payload.is_empty() {
-                        self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
-                    }
-                }
-                Piece::Large(mut large) => {
-                    self.push_large(&mut large, keys);
-                    self.pieces_len -= len - large.payload.len();
-                    if !large.payload.is_empty() {
-                        self.pieces.push_front(Piece::Large(large));
-                    }
-                }
+                Piece::Body { payload, mask } => self.push_body(payload, mask),
+                Piece::Large(large) => self.push_header(large, keys),
                 Piece::Shared(frame) => {
                     self.pieces_len -= len;
                     if frame.is_compressed
@@ -332,8 +318,11 @@ impl Stage {
     /// Drops everything behind the frame that is on the wire: data, and control frames too. How much data that was, in
     /// bytes, or `None` if that frame cannot be completed.
     pub(crate) fn cut(&mut self) -> Option<usize> {
-        let boundary = self.next_boundary();
         let before = self.data_len();
+        let boundary = self.next_boundary().or_else(|| {
+            self.complete_frame();
+            self.next_boundary()
+        });
         self.pieces = VecDeque::new();
         self.pieces_len = 0;
         self.control = BytesMut::new();
@@ -349,6 +338,21 @@ impl Stage {
         self.items_len = self.items.iter().map(len).sum::<usize>() - self.written;
         self.control_staged = self.items.iter().filter(|item| matches!(item, Item::Control(_))).map(len).sum();
         Some(before - self.data_len())
+    }
+
+    /// Stages the rest of the last frame, if it is all here, and unless the frame is longer than those that are cut from messages:
+    /// on a client it is copied.
+    fn complete_frame(&mut self) {
+        let is_body = |piece: &&Piece| matches!(piece, Piece::Body { .. });
+        let here: usize = self.pieces.iter().take_while(is_body).map(Piece::len).sum();
+        if here as u64 != self.missing || here > self.max_frame_payload {
+            return;
+        }
+        while self.missing > 0
+            && let Some(Piece::Body { payload, mask }) = self.pieces.pop_front()
+        {
+            self.push_body(payload, mask);
+        }
     }
 
     /// Drops everything; the transport takes no more.
@@ -425,42 +429,45 @@ impl Stage {
         self.items.push_back(Item::Frames(frames));
     }
 
-    /// Payload of the frame of declared length, as it goes on the wire.
-    fn push_body(&mut self, payload: Bytes) {
-        self.missing -= payload.len() as u64;
-        self.items_len += payload.len();
-        self.items.push_back(Item::Body(payload));
-    }
-
-    /// Stages frames of a large payload until the stage is full.
-    fn push_large(&mut self, large: &mut Large, keys: MaskKeys<'_>) {
-        while self.items_len < self.max() && !large.payload.is_empty() {
-            let payload = large.payload.split_to(large.payload.len().min(self.max_frame_payload));
-            let fin = large.fin && large.payload.is_empty();
-            self.frames += 1;
-            let opcode = std::mem::replace(&mut large.opcode, OpCode::Continuation);
-            let mask = (self.role == Role::Client).then(&mut *keys);
-            if self.headers.capacity() < MAX_HEADER {
-                self.headers = BytesMut::with_capacity(HEADERS * MAX_HEADER);
-            }
-            push_frame(&mut self.headers, FrameHeader { fin, opcode, mask, len: payload.len() as u64 }, &[]);
-            let header = self.headers.split().freeze();
-            self.push_frames(header);
-            let payload = match mask {
-                Some(key) => masked(&mut Mask::new(key), &payload),
-                None => payload,
-            };
-            self.items_len += payload.len();
-            self.items.push_back(Item::Body(payload));
+    /// Stages the header of the next frame of a large payload. The frame's part of that follows as `Body`.
+    fn push_header(&mut self, mut large: Large, keys: MaskKeys<'_>) {
+        let payload = large.payload.split_to(large.payload.len().min(self.max_frame_payload));
+        let fin = large.fin && large.payload.is_empty();
+        let opcode = std::mem::replace(&mut large.opcode, OpCode::Continuation);
+        let mask = (self.role == Role::Client).then(keys);
+        if self.headers.capacity() < MAX_HEADER {
+            self.headers = BytesMut::with_capacity(HEADERS * MAX_HEADER);
         }
+        push_frame(&mut self.headers, FrameHeader { fin, opcode, mask, len: payload.len() as u64 }, &[]);
+        let header = self.headers.split().freeze();
+        self.push_frames(header);
+        self.frames += 1;
+        self.missing = payload.len() as u64;
+        if !large.payload.is_empty() {
+            self.pieces.push_front(Piece::Large(large));
+        }
+        self.pieces.push_front(Piece::Body { payload, mask: mask.map(Mask::new) });
     }
-}
 
-/// A copy of the next bytes of a payload, masked (RFC 6455, 5.3).
-fn masked(mask: &mut Mask, payload: &[u8]) -> Bytes {
-    let mut masked = spare::take(payload.len());
-    mask.copy(payload, &mut masked);
-    masked.freeze()
+    /// Stages payload of the frame that was begun last, as a reference or, masked, a part of it as a copy (RFC 6455, 5.3).
+    fn push_body(&mut self, mut payload: Bytes, mask: Option<Mask>) {
+        let body = match mask {
+            None => payload,
+            Some(mut mask) => {
+                let part = payload.split_to(payload.len().min(MASKED_PART));
+                let mut masked = spare::take(part.len());
+                mask.copy(&part, &mut masked);
+                if !payload.is_empty() {
+                    self.pieces.push_front(Piece::Body { payload, mask: Some(mask) });
+                }
+                masked.freeze()
+            }
+        };
+        self.pieces_len -= body.len();
+        self.missing -= body.len() as u64;
+        self.items_len += body.len();
+        self.items.push_back(Item::Body(body));
+    }
 }
 
 /// The bytes that our own frame at the front of `bytes` takes on the wire.

@@ -375,22 +375,50 @@ fn a_finish_that_comes_late_is_an_empty_frame_and_one_that_does_not_costs_none()
 }
 
 #[test]
-fn a_client_masks_a_large_chunk_of_declared_length_piece_by_piece() {
-    // Otherwise there would be a second copy of all of it.
-    let mut bench = Bench::new(Role::Client);
-    bench.outgoing.capacity = 0;
-    bench.end.begin(MessageKind::Binary, Some(10_000_000));
-    bench.end.chunk(vec![9; 10_000_000]);
-    bench.end.finish();
-    bench.settle();
-    let mut slices = [std::io::IoSlice::new(&[]); 64];
-    let used = bench.end.connection.slices(&mut slices, usize::MAX);
-    let staged: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-    assert!(staged < 1_000_000, "{staged} bytes are masked, none is written");
-    bench.outgoing.capacity = usize::MAX;
-    bench.settle();
-    assert_eq!(messages(&bench.said()), [(MessageKind::Binary, vec![9; 10_000_000])]);
-    assert_eq!(bench.said().len(), 1, "one frame");
+fn a_client_masks_a_large_frame_part_by_part() {
+    // Otherwise there would be a second copy of all of it. So it was where `max_frame_payload` was large.
+    for is_declared in [true, false] {
+        let mut bench = Bench::with(Role::Client, &super::config().max_frame_payload(1 << 30));
+        bench.outgoing.capacity = 0;
+        bench.end.begin(MessageKind::Binary, is_declared.then_some(10_000_000));
+        bench.end.chunk(vec![9; 10_000_000]);
+        bench.end.finish();
+        bench.settle();
+        let mut slices = [std::io::IoSlice::new(&[]); 64];
+        let used = bench.end.connection.slices(&mut slices, usize::MAX);
+        let staged: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+        assert!(staged <= 576 * 1024, "{staged} bytes are masked, none is written");
+        bench.outgoing.capacity = usize::MAX;
+        bench.settle();
+        assert_eq!(messages(&bench.said()), [(MessageKind::Binary, vec![9; 10_000_000])]);
+        assert_eq!(bench.said().len(), 1, "one frame");
+    }
+}
+
+#[test]
+fn a_large_frame_that_is_being_written_is_completed_for_the_close_frame() {
+    // Of 2 MiB the transport takes some, in the middle of what is staged, behind all of it, and nearly everything.
+    for role in [Role::Client, Role::Server] {
+        for taken in [5, 1_000, 600_000, 1_999_999] {
+            for is_failed in [true, false] {
+                let mut bench = Bench::with(role, &super::config().max_frame_payload(2_000_000));
+                bench.outgoing.capacity = taken;
+                bench.end.send(MessageKind::Binary, vec![7; 2_000_000]);
+                bench.end.send(MessageKind::Binary, vec![8; 2_000_000]);
+                bench.settle();
+                match is_failed {
+                    true => bench.hear_frame(FIN | TEXT, b"\xFF"),
+                    false => bench.hear_close(1000, ""),
+                };
+                bench.outgoing.capacity = usize::MAX;
+                bench.settle();
+                let said = bench.said();
+                assert_eq!(firsts(&said), [FIN | BINARY, CLOSE], "{role:?}, {taken} written, failed: {is_failed}");
+                assert_eq!(said[0].payload, vec![7; 2_000_000]);
+                assert_eq!(said[1].payload[..2], if is_failed { 1007u16 } else { 1000 }.to_be_bytes());
+            }
+        }
+    }
 }
 
 #[test]
