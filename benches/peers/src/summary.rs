@@ -37,11 +37,15 @@ fn gives_way(name: &str) -> bool {
     name.ends_with("/giving-way")
 }
 
+fn has_default_frames(name: &str) -> bool {
+    name.starts_with("default-frames/")
+}
+
 fn is_one_message(name: &str) -> bool {
     name.starts_with("one-message/") && name != "one-message/send"
 }
 
-const TABLES: [Table; 12] = {
+const TABLES: [Table; 14] = {
     use Shows::{Itself, OfRaw};
     const fn table(title: &'static str, takes: fn(&str) -> bool, key: &'static str, shows: Shows) -> Table {
         Table { title, takes, key, shows }
@@ -49,6 +53,8 @@ const TABLES: [Table; 12] = {
     [
         table("Bulk: speed, x raw TCP", is_plain_bulk, "speed", OfRaw),
         table("Bulk: CPU of both ends, x raw TCP", is_plain_bulk, "cpu", OfRaw),
+        table("Bulk in frames of 64 KiB, the default: speed, x raw TCP", has_default_frames, "speed", OfRaw),
+        table("Bulk in frames of 64 KiB: CPU of both ends, x raw TCP", has_default_frames, "cpu", OfRaw),
         table("Bulk where the sender gives way: GB/s", gives_way, "speed", Itself(1.0, 1)),
         table("Small messages: million messages a second", |name| name.starts_with("small/"), "rate", Itself(1e6, 2)),
         table("Small messages: CPU of both ends, ns/message", |name| name.starts_with("small/"), "cpu", Itself(1.0, 0)),

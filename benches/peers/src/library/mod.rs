@@ -108,6 +108,8 @@ pub enum Kind {
 pub enum Purpose {
     /// Large messages, as many as possible.
     Bulk,
+    /// The same, in frames as long as the library makes them by itself.
+    DefaultFrames,
     /// Small messages, as many as possible.
     Small,
     /// One small message at a time.
@@ -124,7 +126,7 @@ impl Purpose {
     /// How much a sender hands over between two flushes.
     pub fn batch(self) -> usize {
         match self {
-            Self::Bulk | Self::OneMessage | Self::Deflate { .. } => 256 * 1024,
+            Self::Bulk | Self::DefaultFrames | Self::OneMessage | Self::Deflate { .. } => 256 * 1024,
             Self::Small => 32 * 1024,
             Self::Echo | Self::Idle => 0,
         }

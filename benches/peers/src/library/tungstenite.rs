@@ -35,7 +35,7 @@ impl Connection for Tungstenite {
             Role::Server => protocol::Role::Server,
         };
         let buffer = match purpose {
-            Purpose::Bulk | Purpose::OneMessage | Purpose::Deflate { .. } => 256 * 1024,
+            Purpose::Bulk | Purpose::DefaultFrames | Purpose::OneMessage | Purpose::Deflate { .. } => 256 * 1024,
             Purpose::Small => 128 * 1024,
             Purpose::Echo => 16 * 1024,
             Purpose::Idle => 4 * 1024,

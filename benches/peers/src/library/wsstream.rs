@@ -1,4 +1,5 @@
-//! wsstream with its defaults: reading chunks as they arrive, or whole messages.
+//! wsstream, reading chunks as they arrive, or whole messages. Its defaults, but for frames of up to a MiB where messages are large: that is
+//! for peers which take them, as all here do.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -25,6 +26,9 @@ impl<const WHOLE: bool> Connection for Wsstream<WHOLE> {
             Role::Server => wsstream::Role::Server,
         };
         let mut config = Config::default().max_whole_message_size(usize::MAX);
+        if purpose == Purpose::Bulk {
+            config = config.max_frame_payload(1 << 20);
+        }
         let mut negotiated = Negotiated::default();
         if let Purpose::Deflate { level } = purpose {
             config = config.compression(Compression::default().level(level));

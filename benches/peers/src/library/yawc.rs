@@ -23,7 +23,9 @@ impl Connection for Yawc {
             Role::Server => yawc::Role::Server,
         };
         let (read, write) = match purpose {
-            Purpose::Bulk | Purpose::OneMessage | Purpose::Deflate { .. } => (256 * 1024, 256 * 1024),
+            Purpose::Bulk | Purpose::DefaultFrames | Purpose::OneMessage | Purpose::Deflate { .. } => {
+                (256 * 1024, 256 * 1024)
+            }
             Purpose::Small | Purpose::Echo => (128 * 1024, 64 * 1024),
             Purpose::Idle => (1024, 1024),
         };

@@ -93,6 +93,8 @@ pub(crate) enum Direction {
     Upload,
 }
 
+const BOTH: [Direction; 2] = [Direction::Download, Direction::Upload];
+
 impl Direction {
     /// For the command line, and for the report.
     fn names(self) -> (&'static str, &'static str) {
@@ -107,7 +109,7 @@ impl Direction {
 #[derive(Clone, Debug)]
 pub(crate) enum Case {
     Memory,
-    Turns,
+    Turns(Direction),
     Transfer(transfer::Transfer),
     Deflate(deflate::Deflate),
     OneMessage(one_message::Form),
@@ -167,7 +169,7 @@ impl Scenario {
     pub(crate) fn columns(&self) -> &'static [Column] {
         match &self.case {
             Case::Memory => memory::COLUMNS,
-            Case::Turns => turns::COLUMNS,
+            Case::Turns(_) => turns::COLUMNS,
             Case::Transfer(transfer) => transfer.columns(),
             Case::Deflate(_) => deflate::COLUMNS,
             Case::OneMessage(_) => one_message::COLUMNS,
@@ -182,7 +184,10 @@ impl Scenario {
     /// connection that is silent.
     pub(crate) fn takes(&self, library: &str) -> bool {
         match self.case {
-            Case::Memory | Case::Turns => library == "raw",
+            Case::Memory | Case::Turns(_) => library == "raw",
+            Case::Transfer(transfer) if transfer.purpose == Purpose::DefaultFrames => {
+                ["raw", "wsstream", "wsstream-whole"].contains(&library)
+            }
             Case::Deflate(_) => ["floor", "wsstream", "wsstream-whole", "yawc", "sockudo-ws"].contains(&library),
             Case::SendOne | Case::Idle | Case::FanOut => library != "wsstream-whole",
             _ => true,
@@ -201,7 +206,7 @@ impl Scenario {
     /// Whether a run takes two processes.
     pub(crate) fn is_pair(&self) -> bool {
         match &self.case {
-            Case::Memory | Case::Turns | Case::Transfer(_) | Case::Deflate(_) => false,
+            Case::Memory | Case::Turns(_) | Case::Transfer(_) | Case::Deflate(_) => false,
             Case::Echo(echo) => echo.workers.is_none(),
             Case::OneMessage(_) | Case::SendOne | Case::Idle | Case::FanOut => true,
         }
@@ -214,7 +219,7 @@ impl Scenario {
         }
         with_library!(library, L => match &self.case {
             Case::Memory => memory::run(scale),
-            Case::Turns => turns::run(scale),
+            Case::Turns(direction) => turns::run(*direction, scale),
             Case::Transfer(transfer) => transfer::run::<L>(transfer, scale),
             Case::Deflate(case) => deflate::run::<L>(*case, scale),
             Case::OneMessage(form) => one_message::run::<L>(*form, end, scale),
@@ -228,18 +233,12 @@ impl Scenario {
 
 /// Every scenario, in the order of the report.
 pub(crate) fn all() -> Vec<Scenario> {
-    let mut all = vec![
-        Scenario {
-            name: "memory".into(),
-            title: "What memory allows: one thread, 256 KiB at a time".into(),
-            case: Case::Memory,
-        },
-        Scenario {
-            name: "turns".into(),
-            title: "What the kernel allows for messages of 1 MiB: one thread that writes and reads by turns".into(),
-            case: Case::Turns,
-        },
-    ];
+    let mut all = vec![Scenario {
+        name: "memory".into(),
+        title: "What memory allows: one thread, 256 KiB at a time".into(),
+        case: Case::Memory,
+    }];
+    all.extend(BOTH.map(turns::scenario));
     let each = |purpose, directions: &[Direction], sizes: &[usize], kind: Kind, gives_way| {
         let mut scenarios = Vec::new();
         for &direction in directions {
@@ -252,13 +251,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         }
         scenarios
     };
-    let both = [Direction::Download, Direction::Upload];
-    all.extend(each(Purpose::Bulk, &both, &[64 << 10, 100 << 10, 1 << 20], Kind::Binary, false));
-    all.extend(each(Purpose::Bulk, &both, &[64 << 10], Kind::Binary, true));
-    all.extend(each(Purpose::Bulk, &both[..1], &[64 << 10], Kind::Text, false));
+    all.extend(each(Purpose::Bulk, &BOTH, &[64 << 10, 100 << 10, 1 << 20], Kind::Binary, false));
+    all.extend(each(Purpose::Bulk, &BOTH, &[64 << 10], Kind::Binary, true));
+    all.extend(each(Purpose::DefaultFrames, &BOTH, &[100 << 10, 1 << 20], Kind::Binary, false));
+    all.extend(each(Purpose::Bulk, &BOTH[..1], &[64 << 10], Kind::Text, false));
     all.extend(one_message::Form::ALL.map(one_message::Form::scenario));
     all.push(send_one::scenario());
-    all.extend(each(Purpose::Small, &both, &[16, 125, 1 << 10], Kind::Binary, false));
+    all.extend(each(Purpose::Small, &BOTH, &[16, 125, 1 << 10], Kind::Binary, false));
     for message_len in [32, 4 << 10] {
         for workers in [Some(Workers::One), Some(Workers::Two), None] {
             all.push(echo::Echo { message_len, workers, is_timed: false }.scenario());

@@ -32,6 +32,7 @@ impl Transfer {
     pub(crate) fn scenario(self) -> Scenario {
         let group = match (self.purpose, self.kind) {
             (Purpose::Small, _) => "small",
+            (Purpose::DefaultFrames, _) => "default-frames",
             (_, Kind::Text) => "text",
             (_, Kind::Binary) => "bulk",
         };

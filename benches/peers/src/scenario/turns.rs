@@ -1,18 +1,19 @@
 //! What the kernel takes for frames and turns: a thread that writes and reads by turns, without a runtime and without looking at
-//! what it reads. The way each library sends and reads messages of a MiB has its limit here.
+//! what it reads; upwards, with what masking takes. The way each library sends and reads messages of a MiB has its limit here.
 
 use std::{
-    io::{ErrorKind, IoSlice, Read, Write},
+    io::{self, ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
+    ops::Range,
     time::Instant,
 };
 
 use anyhow::Result;
 
-use super::{Column, Figures, Scale, Workers};
+use super::{Case, Column, Direction, Figures, Scale, Scenario, Workers};
 use wsstream_peers::{
     child::pair,
-    library::framing::{LEAD, start},
+    library::framing::{LEAD, Mask, start},
     tally,
 };
 
@@ -51,17 +52,39 @@ const fn shape(
     (Column::more(key, title, 2).alone(), shape)
 }
 
-const HEADER: usize = 10;
+impl Shape {
+    /// What is masked at once: several frames, or one that is longer than that.
+    fn masked(self) -> usize {
+        self.frame.max(512 << 10)
+    }
+}
+
 const MESSAGE: usize = 1 << 20;
 const SLICES: usize = 64;
+const KEY: Mask = Mask([0xA1, 0x02, 0x73, 0x44]);
 
-pub(crate) fn run(scale: Scale) -> Result<Figures> {
+pub(crate) fn scenario(direction: Direction) -> Scenario {
+    let (name, what) = direction.names();
+    Scenario {
+        name: format!("turns/{name}"),
+        title: format!(
+            "What the kernel allows for messages of 1 MiB {what}: one thread that writes and reads by turns"
+        ),
+        case: Case::Turns(direction),
+    }
+}
+
+pub(crate) fn run(direction: Direction, scale: Scale) -> Result<Figures> {
     let (sender, receiver) = Workers::One.runtime()?.block_on(pair())?;
     let mut line = Line {
+        direction,
+        header: if direction == Direction::Upload { 14 } else { 10 },
         sender: sender.into_std()?,
         receiver: receiver.into_std()?,
         payload: tally::binary(MESSAGE).to_vec(),
         at: 0,
+        masked: Vec::new(),
+        ready: 0..0,
     };
     let mut speeds = [0.0; SHAPES.len()];
     for (_, shape) in SHAPES {
@@ -78,11 +101,16 @@ pub(crate) fn run(scale: Scale) -> Result<Figures> {
 }
 
 struct Line {
+    direction: Direction,
+    header: usize,
     sender: TcpStream,
     receiver: TcpStream,
     payload: Vec<u8>,
-    /// Bytes of the current frame, its header included, that have been written.
+    /// Bytes of the frames of a message that have been written; of its payload that have been masked.
     at: usize,
+    /// Upwards, frames, and which of them wait to be written.
+    masked: Vec<u8>,
+    ready: Range<usize>,
 }
 
 impl Line {
@@ -91,7 +119,7 @@ impl Line {
         let mut memory = vec![0; LEAD + shape.memory];
         let lead = start(&memory).min(LEAD);
         let memory = &mut memory[lead..lead + shape.memory];
-        self.at = 0;
+        (self.at, self.ready) = (0, 0..0);
         let (begin, mut bytes) = (Instant::now(), 0);
         while begin.elapsed().as_secs_f64() < seconds {
             self.write_turn(shape)?;
@@ -101,31 +129,65 @@ impl Line {
     }
 
     fn write_turn(&mut self, shape: Shape) -> Result<()> {
-        let header = [0; HEADER];
-        let size = HEADER + shape.frame;
         let mut left = shape.turn;
         while left > 0 {
-            let (mut slices, mut used, mut at, mut most) = ([IoSlice::new(&[]); SLICES], 0, self.at, left);
-            while used < SLICES && most > 0 {
-                let (frame, within) = (at / size, at % size);
-                let part = match within {
-                    ..HEADER => &header[within..],
-                    _ => &self.payload[frame * shape.frame % MESSAGE..][..shape.frame][within - HEADER..],
-                };
-                let part = &part[..part.len().min(most)];
-                slices[used] = IoSlice::new(part);
-                (used, at, most) = (used + 1, at + part.len(), most - part.len());
-            }
-            match self.sender.write_vectored(&slices[..used]) {
-                Ok(len) => {
-                    self.at = (self.at + len) % (MESSAGE / shape.frame * size);
-                    left -= len;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            let written = match self.direction {
+                Direction::Download => self.write_by_reference(shape, left),
+                Direction::Upload => self.write_masked(shape, left),
+            };
+            match written {
+                Ok(len) => left -= len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    fn write_by_reference(&mut self, shape: Shape, mut most: usize) -> io::Result<usize> {
+        let (header, size) = ([0; 14], self.header + shape.frame);
+        let (mut slices, mut used, mut at) = ([IoSlice::new(&[]); SLICES], 0, self.at);
+        while used < SLICES && most > 0 {
+            let (frame, within) = (at / size, at % size);
+            let part = if within < self.header {
+                &header[within..self.header]
+            } else {
+                &self.payload[frame * shape.frame % MESSAGE..][..shape.frame][within - self.header..]
+            };
+            let part = &part[..part.len().min(most)];
+            slices[used] = IoSlice::new(part);
+            (used, at, most) = (used + 1, at + part.len(), most - part.len());
+        }
+        let len = self.sender.write_vectored(&slices[..used])?;
+        self.at = (self.at + len) % (MESSAGE / shape.frame * size);
+        Ok(len)
+    }
+
+    fn write_masked(&mut self, shape: Shape, most: usize) -> io::Result<usize> {
+        if self.ready.is_empty() {
+            self.mask(shape);
+        }
+        let end = self.ready.end.min(self.ready.start + most);
+        let len = self.sender.write(&self.masked[self.ready.start..end])?;
+        self.ready.start += len;
+        Ok(len)
+    }
+
+    fn mask(&mut self, shape: Shape) {
+        let frames = shape.masked() / shape.frame;
+        self.masked.resize(LEAD + frames * (self.header + shape.frame), 0);
+        let lead = start(&self.masked).min(LEAD);
+        let mut end = lead;
+        for _ in 0..frames {
+            let payload = &self.payload[self.at..self.at + shape.frame];
+            self.masked[end..end + self.header].fill(0);
+            end += self.header;
+            let mut key = KEY;
+            key.copy(payload, &mut self.masked[end..end + shape.frame]);
+            end += shape.frame;
+            self.at = (self.at + shape.frame) % MESSAGE;
+        }
+        self.ready = lead..end;
     }
 
     fn read_all(&mut self, shape: Shape, memory: &mut [u8]) -> Result<usize> {
@@ -135,9 +197,14 @@ impl Line {
                 at = 0;
             }
             // What is read next lies over the header that comes along.
-            let end = (at + shape.read + HEADER).min(memory.len());
+            let end = (at + shape.read + self.header).min(memory.len());
             match self.receiver.read(&mut memory[at..end]) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
                 Ok(len) => {
+                    if self.direction == Direction::Upload {
+                        let mut key = KEY;
+                        key.apply(&mut memory[at..at + len]);
+                    }
                     bytes += len;
                     at += len.min(shape.read);
                 }
