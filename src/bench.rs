@@ -25,6 +25,7 @@ use crate::{
     role::Role,
     stats::DirectionStats,
     wire::{
+        copy::append,
         header::{FrameHeader, OpCode},
         mask::Mask,
         utf8::Utf8Validator,
@@ -54,6 +55,11 @@ pub fn mask(key: u32, data: &mut [u8]) {
 /// Appends the payload of one frame, masked.
 pub fn copy_and_mask(key: u32, data: &[u8], out: &mut BytesMut) {
     Mask::new(key).copy(data, out);
+}
+
+/// Appends a payload that is not masked.
+pub fn copy(data: &[u8], out: &mut BytesMut) {
+    append(data, out);
 }
 
 /// Whether this is text, or its beginning.

@@ -6,7 +6,10 @@ use super::recv::{Frame, MessageState};
 use crate::{
     error::ConnectionError,
     message::MessageKind,
-    wire::deflate::{Inflater, with_scratch},
+    wire::{
+        copy::copied,
+        deflate::{Inflater, with_scratch},
+    },
 };
 
 /// The largest chunk that is inflated at a time: what a queue that is full is exceeded by, at most.
@@ -90,7 +93,7 @@ impl Inflation {
                     (checked.valid, checked.bad || (step.done && message.text.is_partial()))
                 }
             };
-            Ok(Inflated { data: BytesMut::from(&output[..valid]), bad, done: step.done && !bad })
+            Ok(Inflated { data: copied(&output[..valid]), bad, done: step.done && !bad })
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     message::MessageKind,
     role::Role,
     wire::{
+        copy::copied,
         header::{FrameHeader, HeaderDecoder, OpCode, header_len},
         mask::Mask,
         utf8::Utf8Validator,
@@ -408,7 +409,7 @@ fn split(input: &mut BytesMut, len: usize, copies: bool) -> BytesMut {
     if len == 0 {
         BytesMut::new() // splitting would allocate
     } else if copies {
-        let data = BytesMut::from(&input[..len]);
+        let data = copied(&input[..len]);
         input.advance(len);
         data
     } else {

@@ -18,6 +18,7 @@ use crate::{
     message::{Message, MessageKind},
     role::Role,
     wire::{
+        copy::append,
         header::{self, FrameHeader, MAX_HEADER, OpCode},
         mask::Mask,
     },
@@ -228,7 +229,7 @@ impl Outbox {
             let mut payload = BytesMut::with_capacity(data.len());
             match self.advance_single(data.len()) {
                 Some(mut mask) => mask.copy(data, &mut payload),
-                None => payload.extend_from_slice(data),
+                None => append(data, &mut payload),
             }
             self.push_body(payload.freeze(), None);
         } else if self.compress_from.is_some() && data.len() > PLAIN_MAX {
@@ -389,7 +390,7 @@ pub(super) fn push_frame(out: &mut BytesMut, header: FrameHeader, payload: &[u8]
     header.encode(out);
     match header.mask {
         Some(key) => Mask::new(key).copy(payload, out),
-        None => out.extend_from_slice(payload),
+        None => append(payload, out),
     }
     out.len() - before
 }

@@ -26,6 +26,7 @@ use crate::{
     error::{CloseError, CollectError, ConnectionError, ReadError},
     message::{Message, MessageKind},
     proto::recv::Chunk,
+    wire::copy::append,
 };
 
 /// The readable half of a connection: messages, each a stream of chunks.
@@ -113,7 +114,7 @@ impl Incoming {
                 let all = if self.complete { len } else { len.saturating_mul(2).max(self.usual_len) };
                 self.part.reserve(all - self.part.len());
             }
-            self.part.extend_from_slice(&data);
+            append(&data, &mut self.part);
             self.usual_len = self.part.len().min(USUAL_MAX);
         }
     }

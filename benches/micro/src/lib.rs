@@ -13,10 +13,10 @@ mod traffic;
 
 use std::hint::black_box;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use wsstream::{
     Role,
-    bench::{Decoder, Queue, Sender, check_utf8, copy_and_mask, decode_header, encode_header, mask, mask_key},
+    bench::{Decoder, Queue, Sender, check_utf8, copy, copy_and_mask, decode_header, encode_header, mask, mask_key},
 };
 
 use self::traffic::{Recording, text};
@@ -47,6 +47,7 @@ const SIZES: [usize; 5] = [16, 125, 1024, 64 * 1024, 256 * 1024];
 pub fn run(meter: &mut impl Meter) {
     headers(meter);
     masks(meter);
+    copies(meter);
     utf8(meter);
     decoders(meter);
     senders(meter);
@@ -140,6 +141,29 @@ fn masks(meter: &mut impl Meter) {
                 out
             });
         }
+    }
+}
+
+fn copies(meter: &mut impl Meter) {
+    const LEN: usize = 4 * 1024;
+    for (place, behind) in [("", 2 * 1024), (", 20 bytes behind it in its page", 20)] {
+        let payload = vec![0x5A; LEN];
+        let mut out = BytesMut::with_capacity(2 * LEN + behind);
+        let skipped = (payload.as_ptr().addr() + behind).wrapping_sub(out.as_ptr().addr()) % 4096;
+        out.resize(skipped, 0);
+        out.advance(skipped);
+        let mut measure = |by: &str, copy: fn(&[u8], &mut BytesMut)| {
+            let name = format!("copy/{}{place}{by}", size(LEN));
+            if meter.wants(&name) {
+                meter.measure(&name, Work { messages: 1, bytes: LEN as u64 }, || {
+                    out.clear();
+                    copy(black_box(&payload), &mut out);
+                    out.len()
+                });
+            }
+        };
+        measure("", copy);
+        measure(", by the C library", |data, out| out.extend_from_slice(data));
     }
 }
 
