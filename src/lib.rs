@@ -64,7 +64,8 @@
 //! both go on when half of it has been taken. TCP does the rest: the peer's writes wait. Each chunk counts as the bytes
 //! that it took on the wire, or inflated to, or their share of the read buffer that they keep alive, and 128 more, so that
 //! floods of empty messages are bounded too. Sending waits while [`Config::write_high_water_mark`] bytes are buffered, and
-//! goes on at half. A writer that never has to wait gives way to others after 768 KiB, in its task and in others.
+//! goes on at half. A writer that never has to wait gives way to others after 768 KiB, or a frame of up to 1 MiB, in its task
+//! and in others.
 //!
 //! Memory, at most:
 //!

@@ -25,6 +25,10 @@ use crate::{
 /// (`docs/performance-zen3.md`).
 const TURN: usize = 3 * READ_BUFFER;
 
+/// Longer frames, up to a MiB and its header, are a turn each: a reader that wants such messages whole gets them in one read, and
+/// few headers move what follows on in the kernel's page.
+const WHOLE_FRAME: usize = 1024 * 1024 + 14;
+
 /// The same on several threads. Giving way wakes another thread there, which takes over one of the ends, and with it the way of
 /// each byte from one core to the other.
 const LONG_TURN: usize = 8 * 1024 * 1024;
@@ -88,8 +92,8 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn new(role: Role, config: &Config, codec: Option<Codec>) -> Self {
-        let (max_turn, max_at_once) = max_turn();
         let mut outbox = Outbox::new(role, config.max_frame_payload);
+        let (max_turn, max_at_once) = max_turn(outbox.max_frame());
         if let Some(codec) = codec {
             outbox.enable_compression(&codec);
         }
@@ -262,8 +266,12 @@ impl Outbound {
     }
 }
 
-/// How much a turn is, and how much of it may be written at once.
-fn max_turn() -> (usize, usize) {
+/// How much a turn is, and how much of it may be written at once, where frames have up to `max_frame` bytes.
+fn max_turn(max_frame: usize) -> (usize, usize) {
     let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-    if threads == 1 { (TURN, TURN) } else { (LONG_TURN, AT_ONCE) }
+    if threads > 1 {
+        return (LONG_TURN, AT_ONCE);
+    }
+    let turn = if max_frame <= WHOLE_FRAME { TURN.max(max_frame) } else { TURN };
+    (turn, turn)
 }

@@ -138,6 +138,12 @@ impl Outbox {
         self.window_bits = codec.compress_from.map(|_| codec.window_bits);
     }
 
+    /// The longest frame that messages are cut into, with its header.
+    pub(crate) fn max_frame(&self) -> usize {
+        let header = header::header_len(self.max_frame_payload as u64, self.role == Role::Client);
+        self.max_frame_payload.saturating_add(header)
+    }
+
     /// A message in one frame goes past this.
     pub(crate) fn count_elsewhere(&mut self) {
         self.messages += 1;

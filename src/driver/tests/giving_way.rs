@@ -16,9 +16,12 @@ const LONG: usize = 3 << 20;
 
 /// A server, and the far end of its transport, which takes everything.
 fn server() -> (WebSocketStream, DuplexStream) {
+    start(Role::Server, config())
+}
+
+fn start(role: Role, config: Config) -> (WebSocketStream, DuplexStream) {
     let (near, far) = duplex(16 << 20);
-    let ws = WebSocketStream::start(near, BytesMut::new(), Role::Server, Negotiated::default(), config());
-    (ws, far)
+    (WebSocketStream::start(near, BytesMut::new(), role, Negotiated::default(), config), far)
 }
 
 /// How much has been written by now.
@@ -60,6 +63,29 @@ async fn a_turn_ends_in_the_middle_of_a_message() {
     assert_eq!(arrived(&mut far), TURN - wire(LONG) % TURN);
     soon(ws.flush()).await.unwrap();
     assert_eq!(arrived(&mut far), 2 * wire(LONG) - (wire(LONG) / TURN + 1) * TURN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_of_up_to_a_mebibyte_is_a_turn() {
+    let mib = 1024 * KIB;
+    for role in [Role::Server, Role::Client] {
+        let header = if role == Role::Client { 14 } else { 10 };
+        let turns = [
+            (TURN - 10, TURN - 10 + header),
+            (900 * KIB, 900 * KIB + header),
+            (mib, mib + header),
+            (mib + 5, TURN),
+            (usize::MAX, TURN),
+        ];
+        for (frame, turn) in turns {
+            let (mut ws, mut far) = start(role, config().max_frame_payload(frame));
+            ws.send(vec![7; LONG]).now_or_never().unwrap().unwrap();
+            for _ in 0..2 {
+                assert!(ws.flush().now_or_never().is_none());
+                assert_eq!(arrived(&mut far), turn, "{role:?}, frames of {frame}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
