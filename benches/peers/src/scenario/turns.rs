@@ -1,11 +1,14 @@
-//! What the kernel takes for frames and turns: a thread that writes and reads by turns, without a runtime and without looking at
-//! what it reads; upwards, with what masking takes. The way each library sends and reads messages of a MiB has its limit here.
+//! What the kernel takes for frames and turns: a thread that writes and reads by turns, or two side by side, without a runtime and
+//! without looking at what is read; upwards, with what masking takes. The way each library sends and reads messages of a MiB has
+//! its limit here.
 
 use std::{
     io::{self, ErrorKind, IoSlice, Read, Write},
     net::TcpStream,
     ops::Range,
-    time::Instant,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -18,19 +21,27 @@ use wsstream_peers::{
 };
 
 /// Ways to send and to read, each with its own limit.
-const SHAPES: [(Column, Shape); 5] = [
+const SHAPES: [(Column, Shape); 7] = [
     shape("chunks", "turns of 768 KiB, frames of 64 KiB, read 256 KiB at a time, GB/s", 768, 64, 256, 256),
     shape("whole", "the same, each frame read to its place, GB/s", 768, 64, 64, 1024),
-    shape("large_frames", "frames of 1 MiB, read as a whole, GB/s", 768, 1024, 1024, 1024),
-    shape("large_turns", "frames of 64 KiB each read to its place, no turns, GB/s", 64 * 1024, 64, 64, 1024),
-    shape("large_both", "frames of 1 MiB read as a whole, no turns, GB/s", 64 * 1024, 1024, 1024, 1024),
+    shape("large_frames", "frames of 1 MiB, each a turn and read as a whole, GB/s", 768, 1024, 1024, 1024),
+    shape("large_turns", "frames of 64 KiB each read to its place, no turns, GB/s", NO_TURNS, 64, 64, 1024),
+    shape("large_both", "frames of 1 MiB read as a whole, no turns, GB/s", NO_TURNS, 1024, 1024, 1024),
+    shape("two_chunks", "two threads, frames of 1 MiB read 256 KiB at a time, GB/s", SIDE_BY_SIDE, 1024, 256, 256),
+    shape("two_whole", "two threads, frames of 1 MiB read as a whole, GB/s", SIDE_BY_SIDE, 1024, 1024, 1024),
 ];
 
-pub(crate) const COLUMNS: &[Column] = &[SHAPES[0].0, SHAPES[1].0, SHAPES[2].0, SHAPES[3].0, SHAPES[4].0];
+/// Until the socket is full.
+const NO_TURNS: usize = 64 * 1024;
+/// Neither waits for the other, but for the socket.
+const SIDE_BY_SIDE: usize = 0;
+
+pub(crate) const COLUMNS: &[Column] =
+    &[SHAPES[0].0, SHAPES[1].0, SHAPES[2].0, SHAPES[3].0, SHAPES[4].0, SHAPES[5].0, SHAPES[6].0];
 
 #[derive(Clone, Copy)]
 struct Shape {
-    /// Bytes until the reader has its turn; sooner, if the socket is full.
+    /// Bytes until the reader has its turn, or a frame if that is longer; sooner, if the socket is full.
     turn: usize,
     /// Payload of a frame.
     frame: usize,
@@ -68,7 +79,7 @@ pub(crate) fn scenario(direction: Direction) -> Scenario {
     Scenario {
         name: format!("turns/{name}"),
         title: format!(
-            "What the kernel allows for messages of 1 MiB {what}: one thread that writes and reads by turns"
+            "What the kernel allows for messages of 1 MiB {what}: one thread that writes and reads by turns, or two"
         ),
         case: Case::Turns(direction),
     }
@@ -76,35 +87,40 @@ pub(crate) fn scenario(direction: Direction) -> Scenario {
 
 pub(crate) fn run(direction: Direction, scale: Scale) -> Result<Figures> {
     let (sender, receiver) = Workers::One.runtime()?.block_on(pair())?;
-    let mut line = Line {
+    let header = if direction == Direction::Upload { 14 } else { 10 };
+    let sender = Sender {
         direction,
-        header: if direction == Direction::Upload { 14 } else { 10 },
-        sender: sender.into_std()?,
-        receiver: receiver.into_std()?,
+        header,
+        socket: sender.into_std()?,
         payload: tally::binary(MESSAGE).to_vec(),
         at: 0,
         masked: Vec::new(),
         ready: 0..0,
     };
+    let mut line = Line { sender, receiver: Receiver { direction, header, socket: receiver.into_std()?, at: 0 } };
     let mut speeds = [0.0; SHAPES.len()];
     for (_, shape) in SHAPES {
-        line.speed(shape, scale.warm_up().as_secs_f64())?;
+        line.speed(shape, scale.warm_up())?;
     }
     // In slices, so that all of them see the same of what else the machine does.
     const PARTS: usize = 8;
     for _ in 0..PARTS {
         for ((_, shape), speed) in SHAPES.iter().zip(&mut speeds) {
-            *speed += line.speed(*shape, scale.measured().as_secs_f64() / 4.0)? / PARTS as f64;
+            *speed += line.speed(*shape, scale.measured() / 4)? / PARTS as f64;
         }
     }
     Ok(SHAPES.iter().zip(speeds).map(|((column, _), speed)| (column.key.to_owned(), speed)).collect())
 }
 
 struct Line {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+struct Sender {
     direction: Direction,
     header: usize,
-    sender: TcpStream,
-    receiver: TcpStream,
+    socket: TcpStream,
     payload: Vec<u8>,
     /// Bytes of the frames of a message that have been written; of its payload that have been masked.
     at: usize,
@@ -113,23 +129,76 @@ struct Line {
     ready: Range<usize>,
 }
 
+struct Receiver {
+    direction: Direction,
+    header: usize,
+    socket: TcpStream,
+    /// Where in its memory it reads next.
+    at: usize,
+}
+
 impl Line {
     /// GB/s.
-    fn speed(&mut self, shape: Shape, seconds: f64) -> Result<f64> {
+    fn speed(&mut self, shape: Shape, time: Duration) -> Result<f64> {
         let mut memory = vec![0; LEAD + shape.memory];
         let lead = start(&memory).min(LEAD);
         let memory = &mut memory[lead..lead + shape.memory];
-        (self.at, self.ready) = (0, 0..0);
-        let (begin, mut bytes) = (Instant::now(), 0);
-        while begin.elapsed().as_secs_f64() < seconds {
-            self.write_turn(shape)?;
-            bytes += self.read_all(shape, memory)?;
-        }
+        (self.sender.at, self.sender.ready) = (0, 0..0);
+        let begin = Instant::now();
+        let bytes = if shape.turn == SIDE_BY_SIDE {
+            self.side_by_side(shape, memory, begin + time)?
+        } else {
+            self.by_turns(shape, memory, begin + time)?
+        };
         Ok(bytes as f64 / begin.elapsed().as_secs_f64() / 1e9)
     }
 
+    fn by_turns(&mut self, shape: Shape, memory: &mut [u8], end: Instant) -> Result<usize> {
+        self.set_nonblocking(true)?;
+        let mut bytes = 0;
+        while Instant::now() < end {
+            self.sender.write_turn(shape)?;
+            bytes += self.receiver.read_all(shape, memory)?;
+        }
+        Ok(bytes)
+    }
+
+    fn side_by_side(&mut self, shape: Shape, memory: &mut [u8], end: Instant) -> Result<usize> {
+        self.set_nonblocking(false)?;
+        let Self { sender, receiver } = self;
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                while !is_over.load(Relaxed) {
+                    sender.write_turn(shape)?;
+                }
+                anyhow::Ok(())
+            });
+            let mut bytes = 0;
+            receiver.at = 0;
+            while Instant::now() < end {
+                bytes += receiver.read_once(shape, memory)?;
+            }
+            // The writer may be in the middle of a frame that the socket has no room for.
+            is_over.store(true, Relaxed);
+            receiver.socket.set_nonblocking(true)?;
+            while !writing.is_finished() {
+                bytes += receiver.read_all(shape, memory)?;
+            }
+            writing.join().expect("the writer does not panic")?;
+            Ok(bytes + receiver.read_all(shape, memory)?)
+        })
+    }
+
+    fn set_nonblocking(&self, is_nonblocking: bool) -> Result<()> {
+        self.sender.socket.set_nonblocking(is_nonblocking)?;
+        Ok(self.receiver.socket.set_nonblocking(is_nonblocking)?)
+    }
+}
+
+impl Sender {
     fn write_turn(&mut self, shape: Shape) -> Result<()> {
-        let mut left = shape.turn;
+        let mut left = shape.turn.max(self.header + shape.frame);
         while left > 0 {
             let written = match self.direction {
                 Direction::Download => self.write_by_reference(shape, left),
@@ -158,7 +227,7 @@ impl Line {
             slices[used] = IoSlice::new(part);
             (used, at, most) = (used + 1, at + part.len(), most - part.len());
         }
-        let len = self.sender.write_vectored(&slices[..used])?;
+        let len = self.socket.write_vectored(&slices[..used])?;
         self.at = (self.at + len) % (MESSAGE / shape.frame * size);
         Ok(len)
     }
@@ -168,7 +237,7 @@ impl Line {
             self.mask(shape);
         }
         let end = self.ready.end.min(self.ready.start + most);
-        let len = self.sender.write(&self.masked[self.ready.start..end])?;
+        let len = self.socket.write(&self.masked[self.ready.start..end])?;
         self.ready.start += len;
         Ok(len)
     }
@@ -189,28 +258,37 @@ impl Line {
         }
         self.ready = lead..end;
     }
+}
 
+impl Receiver {
+    /// Until there is nothing more.
     fn read_all(&mut self, shape: Shape, memory: &mut [u8]) -> Result<usize> {
-        let (mut bytes, mut at) = (0, 0);
+        let mut bytes = 0;
+        self.at = 0;
         loop {
-            if memory.len() - at < shape.read {
-                at = 0;
-            }
-            // What is read next lies over the header that comes along.
-            let end = (at + shape.read + self.header).min(memory.len());
-            match self.receiver.read(&mut memory[at..end]) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
-                Ok(len) => {
-                    if self.direction == Direction::Upload {
-                        let mut key = KEY;
-                        key.apply(&mut memory[at..at + len]);
-                    }
-                    bytes += len;
-                    at += len.min(shape.read);
-                }
+            match self.read_once(shape, memory) {
+                Ok(len) => bytes += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(bytes),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn read_once(&mut self, shape: Shape, memory: &mut [u8]) -> io::Result<usize> {
+        if memory.len() - self.at < shape.read {
+            self.at = 0;
+        }
+        // What is read next lies over the header that comes along.
+        let end = (self.at + shape.read + self.header).min(memory.len());
+        let len = self.socket.read(&mut memory[self.at..end])?;
+        if len == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if self.direction == Direction::Upload {
+            let mut key = KEY;
+            key.apply(&mut memory[self.at..self.at + len]);
+        }
+        self.at += len.min(shape.read);
+        Ok(len)
     }
 }
