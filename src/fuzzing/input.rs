@@ -22,6 +22,16 @@ impl<'a> Input<'a> {
         taken
     }
 
+    /// A size, around those where something changes too: the headers' forms, copying, the largest frame.
+    pub(super) fn size(&mut self) -> usize {
+        match self.byte() {
+            small @ 0..=191 => small.into(),
+            240 => 65_530 + usize::from(self.byte() % 12),
+            large @ 192..=239 => usize::from(large - 190) * 128 + usize::from(self.byte() % 128),
+            huge => usize::from(huge - 238) * 4096 - 2,
+        }
+    }
+
     /// Two bytes, as sizes that are mostly small.
     pub(super) fn pieces(&mut self) -> Sizes {
         Sizes { sizes: [self.byte(), self.byte()], at: 0 }

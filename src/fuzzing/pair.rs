@@ -40,10 +40,10 @@ pub fn pair(data: &[u8]) {
         let compression = Compression::default().send_takeover(!forgets).receive_takeover(!forgets);
         config = config.compression(compression.level(flags >> 5).min_size(usize::from(flags & 32)));
     }
-    let capacity = len(&mut input).max(1);
+    let capacity = input.size().max(1);
     let mut pair = Pair::new(&config, capacity);
-    pair.client.read_size = len(&mut input).max(1);
-    pair.server.read_size = len(&mut input).max(1);
+    pair.client.read_size = input.size().max(1);
+    pair.server.read_size = input.size().max(1);
     let slowest = capacity.min(pair.client.read_size).min(pair.server.read_size);
 
     let mut applications = Applications::new(pair);
@@ -66,16 +66,6 @@ pub fn pair(data: &[u8]) {
     applications.end();
 }
 
-/// A length, around those where something changes too: the headers' forms, copying, the largest frame.
-fn len(input: &mut Input<'_>) -> usize {
-    match input.byte() {
-        small @ 0..=191 => small.into(),
-        240 => 65_530 + usize::from(input.byte() % 12),
-        large @ 192..=239 => usize::from(large - 190) * 128 + usize::from(input.byte() % 128),
-        huge => usize::from(huge - 238) * 4096 - 2,
-    }
-}
-
 fn kind(flag: bool) -> MessageKind {
     if flag { MessageKind::Binary } else { MessageKind::Text }
 }
@@ -84,10 +74,10 @@ fn op(input: &mut Input<'_>) -> Op {
     let what = input.byte();
     let (end, flag) = (what & 1 != 0, what & 2 != 0);
     match what >> 2 {
-        0..=5 => Op::Send(end, kind(flag), len(input)),
+        0..=5 => Op::Send(end, kind(flag), input.size()),
         6..=8 => Op::Begin(end, kind(flag), None),
-        9..=11 => Op::Begin(end, kind(flag), Some(len(input) as u64)),
-        12..=18 => Op::Chunk(end, len(input)),
+        9..=11 => Op::Begin(end, kind(flag), Some(input.size() as u64)),
+        12..=18 => Op::Chunk(end, input.size()),
         19..=22 => Op::Finish(end),
         23..=25 => Op::Ping(end),
         26 | 27 => Op::Close(end, 3000 + u16::from(input.byte())),
@@ -98,7 +88,7 @@ fn op(input: &mut Input<'_>) -> Op {
         34 | 35 => Op::CaughtUp(end),
         36 | 37 => Op::WaitForReader(end),
         38 => Op::Break(end),
-        39..=42 => Op::Capacity(end, len(input)),
+        39..=42 => Op::Capacity(end, input.size()),
         43 => {
             let len = input.byte() % 32;
             Op::Garbage(end, input.take(len.into()).to_vec())

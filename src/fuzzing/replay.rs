@@ -36,6 +36,11 @@ fn corpus_of_handshake_head() {
 }
 
 #[test]
+fn corpus_of_halves() {
+    replay("halves", super::halves);
+}
+
+#[test]
 fn corpus_of_pair() {
     replay("pair", super::pair);
 }
