@@ -10,14 +10,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, channel::oneshot};
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use futures::{FutureExt, StreamExt, channel::oneshot};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::{
     engine::{Engine, end},
     in_place::InPlace,
     outbound::{Outbound, WriteState},
     read_buffer::READ_BUFFER,
+    shared::mask_key,
     *,
 };
 use crate::{CloseCode, Compression, Config, MessageKind, Negotiated, ReadyState, Role, WebSocketStream};
@@ -102,33 +103,65 @@ async fn what_is_compressed_and_comes_to_nothing_yet_leaves_room_for_more() {
     assert_eq!(soon(reader.collect(1 << 20)).await.unwrap().len(), 100_000);
 }
 
-#[tokio::test]
-async fn the_driver_does_not_wait_for_a_half_that_compresses_but_is_woken_by_it() {
-    struct Woken(AtomicBool);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, SeqCst);
-        }
-    }
-    let negotiated = Negotiated::default().with_extensions("permessage-deflate").unwrap();
-    let shared = Arc::new(Shared::new(Role::Client, negotiated, config().compression(Compression::default())));
-    let (transport, _peer) = duplex(1000);
+/// An engine that halves share with a driver, which is but this waker.
+fn place(negotiated: Negotiated, config: Config) -> (Place<DuplexStream>, Arc<Shared>, Arc<Woken>, DuplexStream) {
+    let shared = Arc::new(Shared::new(Role::Client, negotiated, config));
+    let (transport, peer) = duplex(1000);
     let place = Place::new(transport, BytesMut::new(), shared.clone());
     let woken = Arc::new(Woken(AtomicBool::new(false)));
-    let waker = Waker::from(woken.clone());
-    let come = || {
-        shared.driver_is_polled(&Context::from_waker(&waker));
-        place.lock_or_come_back().is_some()
-    };
+    shared.driver_is_polled(&Context::from_waker(&Waker::from(woken.clone())));
+    (place, shared, woken, peer)
+}
+
+struct Woken(AtomicBool);
+
+impl Woken {
+    /// Since it was asked before.
+    fn is(&self) -> bool {
+        self.0.swap(false, SeqCst)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn the_driver_does_not_wait_for_a_half_that_compresses_but_is_woken_by_it() {
+    let negotiated = Negotiated::default().with_extensions("permessage-deflate").unwrap();
+    let (place, _shared, woken, _peer) = place(negotiated, config().compression(Compression::default()));
+    let come = || place.lock_or_come_back().is_some();
     let turn = place.lock();
     assert!(!come(), "it would block its thread");
     drop(turn);
     for is_due in [true, false] {
         assert!(place.read().is_pending());
-        assert_eq!(woken.0.swap(false, SeqCst), is_due, "at the end of the next turn, and once");
+        assert_eq!(woken.is(), is_due, "at the end of the next turn, and once");
     }
     assert!(come() && place.read().is_pending());
-    assert!(!woken.0.load(SeqCst), "it has been");
+    assert!(!woken.is(), "it has been");
+}
+
+#[test]
+fn a_half_that_finds_the_engine_busy_leaves_it_to_the_driver() {
+    let (place, shared, woken, mut peer) = place(Negotiated::default(), config());
+    // Whoever has it may have looked for input, or for frames, for the last time.
+    let turn = place.lock();
+    shared.turn.half_waits();
+    assert!(place.read().is_pending());
+    assert!(woken.is() && shared.turn.is_drivers());
+    shared.turn.half_waits();
+    assert_eq!(place.write(1), 0);
+    assert!(woken.is() && shared.turn.is_drivers());
+    let mut outbound = shared.outbound();
+    outbound.outbox.message(MessageKind::Binary, vec![7].into(), &mut mask_key);
+    assert!(place.write_accepted(outbound), "it is where it was put");
+    assert!(woken.is());
+    drop(turn);
+    assert!(place.lock().round(true).is_pending());
+    assert_eq!(peer.read_u8().now_or_never().unwrap().unwrap(), 0x82);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +246,30 @@ async fn a_stream_that_is_not_polled_any_more_is_taken_over_by_the_driver() {
     .await;
     assert!(trip > Duration::ZERO, "the waker that was woken is nobody's");
     assert!(trip <= 2 * PATIENCE, "{trip:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_has_got_something_and_does_not_come_back_leaves_the_rest_to_the_driver_at_once() {
+    let (near, mut far) = duplex(1 << 20);
+    let config = config().read_high_water_mark(1 << 20);
+    let mut ws = WebSocketStream::start(near, BytesMut::new(), Role::Client, Negotiated::default(), config);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(ws.poll_next_unpin(cx).is_pending(), "it is the reader that will be woken");
+    far.write_all(&header(0x82, 0, 0)).await.unwrap();
+    assert!(ws.poll_next_unpin(cx).is_ready() && ws.poll_next_unpin(cx).is_pending());
+    // Now the driver is not woken with it: it looks by the clock.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // More than a read takes, and a ping behind it.
+    let mut sent = header(0x82, 0, 0);
+    sent.extend_from_slice(&header(0x82, 0, 2 * READ_BUFFER as u64));
+    sent.resize(sent.len() + 2 * READ_BUFFER, 7);
+    sent.extend_from_slice(&[0x89, 0]);
+    far.write_all(&sent).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    assert!(ws.poll_next_unpin(cx).is_ready());
+    assert_eq!(soon(far.read_u8()).await.unwrap(), 0x8A, "the answer to the ping");
+    assert_eq!(begin.elapsed(), Duration::ZERO, "the driver need not find out by itself that nobody comes");
 }
 
 #[tokio::test(start_paused = true)]
